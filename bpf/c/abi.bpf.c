@@ -1,0 +1,35 @@
+//go:build ignore
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0
+/* Carries the types of bsdnet.h into BTF, from which the Go side is generated. */
+#include <linux/bpf.h>
+#include <linux/types.h>
+#include "bsdnet.h"
+
+struct {
+	enum abi abi;
+	enum limits limits;
+	enum proto proto;
+	enum reason reason;
+	enum ifnet_flags ifnet_flags;
+	enum config_flags config_flags;
+	enum pfil_head pfil_head;
+	enum pfil_dir pfil_dir;
+	enum nexthop_flags nexthop_flags;
+	enum neighbour_state neighbour_state;
+	enum mbuf_flags mbuf_flags;
+	enum netisr_resume netisr_resume;
+	enum netisr_header_const netisr_header_const;
+	struct ifnet ifnet;
+	struct if_data if_data;
+	struct config config;
+	struct configuration configuration;
+	struct nexthop nexthop;
+	struct rt_key rt_key;
+	struct rt_key6 rt_key6;
+	struct arp_key arp_key;
+	struct nd6_key nd6_key;
+	struct llentry llentry;
+	struct vlan_key vlan_key;
+	struct mbuf mbuf;
+	struct netisr_header netisr_header;
+} abi_types;

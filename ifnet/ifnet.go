@@ -1,0 +1,155 @@
+// Package ifnet keeps the one model of every interface, physical or cloned,
+// that bsdnet knows, and mirrors it into the ifnet map of the data path.
+//
+// The source of the truth for devices and addresses is the kernel: the table
+// follows rtnetlink and tells its subscribers what changed.
+package ifnet
+
+import (
+	"net/netip"
+	"slices"
+	"sync"
+
+	"github.com/bsdnet/bsdnet/bpf"
+)
+
+// Addr is one address of an interface.
+type Addr struct {
+	Prefix    netip.Prefix // the address itself with its prefix length, not masked
+	Broadcast netip.Addr   // IPv4 directed broadcast, or zero
+	Peer      netip.Addr   // far end of a point-to-point link, or zero
+	Scope     int          // RT_SCOPE_* as rtnetlink has it
+}
+
+// Ifnet describes one interface at one moment. Values are immutable: a change
+// makes a new one.
+type Ifnet struct {
+	Index                                                        int    // Linux interface index
+	Slot                                                         uint32 // slot in the ifnet map, valid when HasSlot
+	HasSlot                                                      bool
+	Name                                                         string // the BSD name: the device's own, unless renamed in rc.conf
+	Device                                                       string // the Linux device name
+	Owned                                                        bool   // input and output are bsdnet's
+	Up                                                           bool   // administratively up
+	Running                                                      bool   // has a carrier
+	Loopback, PointToPoint, Broadcast, Multicast, NoARP, Promisc bool
+	MTU                                                          int    // bytes of IP packet
+	Lladdr                                                       []byte // link address, may be empty
+	Type                                                         string // Linux link kind: "veth", "device", "tun" ...
+	Master                                                       int    // index of a master device, 0 if none
+	Parent                                                       int    // index of the device below, 0 if none
+	Groups                                                       []string
+	Description                                                  string
+	Addrs                                                        []Addr
+}
+
+// EventKind says what happened to an interface.
+type EventKind int
+
+// The events. Every event carries the interface as it is now; Detach carries
+// it as it was.
+const (
+	Attach EventKind = iota // appeared
+	Detach                  // disappeared
+	Link                    // flags, carrier, MTU, link address, ownership
+	Rename
+	AddressAdd
+	AddressDelete
+)
+
+// Event is a change of one interface.
+type Event struct {
+	Kind EventKind
+	If   *Ifnet
+	Addr Addr // for AddressAdd and AddressDelete
+}
+
+// Table holds all interfaces of one network namespace. Its methods may be
+// called concurrently.
+type Table struct {
+	mu      sync.RWMutex
+	byIndex map[int]*Ifnet
+	subs    map[int]func(Event)
+	nextSub int
+}
+
+// NewTable returns an empty table.
+func NewTable() *Table {
+	return &Table{byIndex: make(map[int]*Ifnet), subs: make(map[int]func(Event))}
+}
+
+// ByIndex returns the interface with a Linux index.
+func (t *Table) ByIndex(index int) (*Ifnet, bool) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	ifp, ok := t.byIndex[index]
+	return ifp, ok
+}
+
+// ByName returns the interface with a BSD or, failing that, a device name.
+func (t *Table) ByName(name string) (*Ifnet, bool) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	var device *Ifnet
+	for _, ifp := range t.byIndex {
+		if ifp.Name == name {
+			return ifp, true
+		}
+		if ifp.Device == name {
+			device = ifp
+		}
+	}
+	return device, device != nil
+}
+
+// BySlot returns the interface that holds a slot of the ifnet map.
+func (t *Table) BySlot(slot uint32) (*Ifnet, bool) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	for _, ifp := range t.byIndex {
+		if ifp.HasSlot && ifp.Slot == slot {
+			return ifp, true
+		}
+	}
+	return nil, false
+}
+
+// All returns every interface, ordered by index.
+func (t *Table) All() []*Ifnet {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	all := make([]*Ifnet, 0, len(t.byIndex))
+	for _, ifp := range t.byIndex {
+		all = append(all, ifp)
+	}
+	slices.SortFunc(all, func(a, b *Ifnet) int { return a.Index - b.Index })
+	return all
+}
+
+// Subscribe calls notify for every event from now on, in order, one at a
+// time; notify must not call back into the table's changing methods. The
+// returned function ends the subscription.
+func (t *Table) Subscribe(notify func(Event)) (cancel func()) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	id := t.nextSub
+	t.nextSub++
+	t.subs[id] = notify
+	return func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		delete(t.subs, id)
+	}
+}
+
+// slotOf chooses the slot of an index: the first of the probe sequence for
+// which taken says false.
+func slotOf(index int, taken func(slot uint32) bool) (uint32, bool) {
+	for i := range bpf.IfnetProbes {
+		slot := (uint32(index) + i) % bpf.IfnetSlots
+		if !taken(slot) {
+			return slot, true
+		}
+	}
+	return 0, false
+}
