@@ -16,6 +16,7 @@ type Nd6Key = gen.AbiNd6Key
 type Llentry = gen.AbiLlentry
 type VlanKey = gen.AbiVlanKey
 type Mbuf = gen.AbiMbuf
+type NetisrMeta = gen.AbiNetisrMeta
 type NetisrHeader = gen.AbiNetisrHeader
 
 const (
@@ -37,6 +38,7 @@ const (
 const (
 	ProtoEtherInput  = uint32(gen.AbiProtoPROTO_ETHER_INPUT)
 	ProtoVlanInput   = uint32(gen.AbiProtoPROTO_VLAN_INPUT)
+	ProtoEtherDemux  = uint32(gen.AbiProtoPROTO_ETHER_DEMUX)
 	ProtoIPInput     = uint32(gen.AbiProtoPROTO_IP_INPUT)
 	ProtoIP6Input    = uint32(gen.AbiProtoPROTO_IP6INPUT)
 	ProtoIPForward   = uint32(gen.AbiProtoPROTO_IP_FORWARD)
@@ -44,8 +46,8 @@ const (
 	ProtoIPOutput    = uint32(gen.AbiProtoPROTO_IP_OUTPUT)
 	ProtoIP6Output   = uint32(gen.AbiProtoPROTO_IP6OUTPUT)
 	ProtoEtherOutput = uint32(gen.AbiProtoPROTO_ETHER_OUTPUT)
-	ProtoIfOutput    = uint32(gen.AbiProtoPROTO_IF_OUTPUT)
-	ProtoLocal       = uint32(gen.AbiProtoPROTO_LOCAL)
+	ProtoIfTransmit  = uint32(gen.AbiProtoPROTO_IF_TRANSMIT)
+	ProtoIfStart     = uint32(gen.AbiProtoPROTO_IF_START)
 	ProtoNetisr      = uint32(gen.AbiProtoPROTO_NETISR)
 	ProtoHook        = uint32(gen.AbiProtoPROTO_HOOK)
 	ProtoHookLast    = uint32(gen.AbiProtoPROTO_HOOK_LAST)
@@ -245,9 +247,10 @@ const (
 	MFragNotfirst = uint32(gen.AbiMbufFlagsM_FRAG_NOTFIRST)
 	MHost         = uint32(gen.AbiMbufFlagsM_HOST)
 	MResumed      = uint32(gen.AbiMbufFlagsM_RESUMED)
-	MRedirected   = uint32(gen.AbiMbufFlagsM_REDIRECTED)
+	MRedirect     = uint32(gen.AbiMbufFlagsM_REDIRECT)
 	MHwtag        = uint32(gen.AbiMbufFlagsM_HWTAG)
 	MNodf         = uint32(gen.AbiMbufFlagsM_NODF)
+	MEtherDone    = uint32(gen.AbiMbufFlagsM_ETHER_DONE)
 )
 
 const (
@@ -263,4 +266,9 @@ const (
 	NetisrMagic     = uint32(gen.AbiNetisrHeaderConstNETISR_MAGIC)
 	NetisrEthertype = uint32(gen.AbiNetisrHeaderConstNETISR_ETHERTYPE)
 	NetisrHeaderLen = uint32(gen.AbiNetisrHeaderConstNETISR_HEADER_LEN)
+)
+
+const (
+	TCMarkOutput = uint32(gen.AbiTcMarkTC_MARK_OUTPUT)
+	TCMarkInput  = uint32(gen.AbiTcMarkTC_MARK_INPUT)
 )

@@ -4,5 +4,7 @@
 // them; this package gives them the names that the rest of bsdnet uses.
 package bpf
 
-//go:generate go tool bpf2go -go-package gen -output-dir gen -target bpfel -cc clang-19 -strip llvm-strip-19 -cflags "-O2 -g -Wall -Werror -mcpu=v3 -Ic" -no-global-types -type abi -type limits -type proto -type reason -type ifnet_flags -type config_flags -type pfil_head -type pfil_dir -type nexthop_flags -type neighbour_state -type mbuf_flags -type netisr_resume -type netisr_header_const -type ifnet -type if_data -type config -type configuration -type nexthop -type rt_key -type rt_key6 -type arp_key -type nd6_key -type llentry -type vlan_key -type mbuf -type netisr_header Abi c/abi.bpf.c
+//go:generate go tool bpf2go -go-package gen -output-dir gen -target bpfel -cc clang-19 -strip llvm-strip-19 -cflags "-O2 -g -Wall -Werror -mcpu=v3 -Ic" -no-global-types -type abi -type limits -type proto -type reason -type ifnet_flags -type config_flags -type pfil_head -type pfil_dir -type nexthop_flags -type neighbour_state -type mbuf_flags -type netisr_resume -type netisr_header_const -type ifnet -type if_data -type config -type configuration -type nexthop -type rt_key -type rt_key6 -type arp_key -type nd6_key -type llentry -type vlan_key -type mbuf -type netisr_header -type netisr_meta -type tc_mark Abi c/abi.bpf.c
+//go:generate go tool bpf2go -go-package gen -output-dir gen -target bpfel -cc clang-19 -strip llvm-strip-19 -cflags "-O2 -g -Wall -Werror -mcpu=v3 -Ic" -no-global-types Xdp c/bsdnet_xdp.bpf.c
+//go:generate go tool bpf2go -go-package gen -output-dir gen -target bpfel -cc clang-19 -strip llvm-strip-19 -cflags "-O2 -g -Wall -Werror -mcpu=v3 -Ic" -no-global-types Tc c/bsdnet_tc.bpf.c
 //go:generate go run ./internal/abigen c/bsdnet.h abi_gen.go

@@ -32,4 +32,6 @@ struct {
 	struct vlan_key vlan_key;
 	struct mbuf mbuf;
 	struct netisr_header netisr_header;
+	struct netisr_meta netisr_meta;
+	enum tc_mark tc_mark;
 } abi_types;

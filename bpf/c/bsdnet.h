@@ -36,6 +36,7 @@ enum limits {
 enum proto {
 	PROTO_ETHER_INPUT,
 	PROTO_VLAN_INPUT,
+	PROTO_ETHER_DEMUX,
 	PROTO_IP_INPUT,
 	PROTO_IP6_INPUT,
 	PROTO_IP_FORWARD,
@@ -43,8 +44,8 @@ enum proto {
 	PROTO_IP_OUTPUT,
 	PROTO_IP6_OUTPUT,
 	PROTO_ETHER_OUTPUT,
-	PROTO_IF_OUTPUT,	/* end of the host's output: hand to the device */
-	PROTO_LOCAL,		/* up to the host's sockets */
+	PROTO_IF_TRANSMIT,	/* onto the wire */
+	PROTO_IF_START,		/* end of the host's own output: let the device have it */
 	PROTO_NETISR,		/* to the daemon */
 	PROTO_HOOK = 16,
 	PROTO_HOOK_LAST = 47,
@@ -154,13 +155,15 @@ struct ifnet {
 	__u16 vlan_tci;		/* host order; IFNET_VLAN */
 	__be16 vlan_proto;	/* network order; IFNET_VLAN */
 	__u16 l2_len;		/* bytes of link header including tags: 0, 14, 18, 22 */
+	__u32 tx_port;		/* slot in tx_port of the device that carries the frames */
+	__u32 tx_ifindex;	/* index of that device */
 	__u32 input_ifindex;	/* IFNET_CLONE: device that gets local input, TC build */
 	__u32 input_port;	/* IFNET_CLONE: slot in tx_port of its peer, XDP build */
-	__u32 tx_ifindex;	/* device that carries the frames: own, or the carrier's */
-	__u32 groups;		/* bit set of interface groups, maintained by Go */
 	__u32 redirect_jiffies; /* written by the data path: last packet sent to be redirected */
-	__u64 pfil_in;		/* hooks of the interface's own pfil head, see config */
+	__u32 groups;		/* bit set of interface groups, maintained by Go */
+	__u64 pfil_in;		/* Ethernet hooks on this interface; 0: those of the configuration */
 	__u64 pfil_out;
+	__u64 spare[7];
 };
 
 /* Counters of one interface on one CPU, by slot. Bytes include the link header. */
@@ -297,9 +300,10 @@ enum mbuf_flags {
 	M_FRAG_NOTFIRST = 1 << 5,
 	M_HOST = 1 << 6,	/* sent by the host, not forwarded */
 	M_RESUMED = 1 << 7,	/* came back from netisr */
-	M_REDIRECTED = 1 << 8,	/* a redirect was sent for it */
+	M_REDIRECT = 1 << 8,	/* its sender should be told a better gateway */
 	M_HWTAG = 1 << 9,	/* TC: the outermost tag is in the descriptor, not in the data */
 	M_NODF = 1 << 10,	/* IPv4 without don't fragment */
+	M_ETHER_DONE = 1 << 11,	/* Ethernet output hooks have run */
 };
 
 /*
@@ -324,10 +328,10 @@ struct mbuf {
 	__u8 encaps;		/* headers taken off so far */
 	__u8 dir;		/* enum pfil_dir */
 	__u8 tos;
-	__u8 ttl;
-	__u8 pad;
-	__u32 redirect;		/* target of the last redirect: slot, for tests */
-	__u32 spare[1];
+	__u16 wire_len;		/* largest IP packet that this becomes on the wire (GSO) */
+	__u8 dmac[6];		/* link address of the next hop */
+	__u16 spare;
+	__u32 redirect;		/* where the last redirect went: slot, for tests */
 };
 
 /*
@@ -346,6 +350,24 @@ enum netisr_header_const {
 	NETISR_MAGIC = 0xb5d1,
 	NETISR_ETHERTYPE = 0x88b5,	/* IEEE 802 local experimental */
 	NETISR_HEADER_LEN = 56,
+};
+
+/*
+ * What the XDP program of the netisr veth tells its TC program, in the
+ * frame's metadata: which device shall have the frame, and on which side.
+ */
+struct netisr_meta {
+	__u32 ifindex;
+	__u32 input;		/* 1: as its input, 0: to be sent */
+};
+
+/*
+ * skb->tc_index of frames that the TC build redirected, so that if_output and
+ * ether_input of the target do not judge them again.
+ */
+enum tc_mark {
+	TC_MARK_OUTPUT = 0xb5d2,
+	TC_MARK_INPUT = 0xb5d3,
 };
 
 /*

@@ -75,13 +75,16 @@ type AbiIfnet struct {
 	VlanTci         uint16
 	VlanProto       uint16
 	L2Len           uint16
+	TxPort          uint32
+	TxIfindex       uint32
 	InputIfindex    uint32
 	InputPort       uint32
-	TxIfindex       uint32
-	Groups          uint32
 	RedirectJiffies uint32
+	Groups          uint32
+	_               [4]byte
 	PfilIn          uint64
 	PfilOut         uint64
+	Spare           [7]uint64
 }
 
 type AbiIfnetFlags uint32
@@ -143,10 +146,11 @@ type AbiMbuf struct {
 	Encaps   uint8
 	Dir      uint8
 	Tos      uint8
-	Ttl      uint8
-	Pad      uint8
+	WireLen  uint16
+	Dmac     [6]uint8
+	Spare    uint16
 	Redirect uint32
-	Spare    [1]uint32
+	_        [4]byte
 }
 
 type AbiMbufFlags uint32
@@ -160,9 +164,10 @@ const (
 	AbiMbufFlagsM_FRAG_NOTFIRST AbiMbufFlags = 32
 	AbiMbufFlagsM_HOST          AbiMbufFlags = 64
 	AbiMbufFlagsM_RESUMED       AbiMbufFlags = 128
-	AbiMbufFlagsM_REDIRECTED    AbiMbufFlags = 256
+	AbiMbufFlagsM_REDIRECT      AbiMbufFlags = 256
 	AbiMbufFlagsM_HWTAG         AbiMbufFlags = 512
 	AbiMbufFlagsM_NODF          AbiMbufFlags = 1024
+	AbiMbufFlagsM_ETHER_DONE    AbiMbufFlags = 2048
 )
 
 type AbiNd6Key struct {
@@ -208,6 +213,12 @@ const (
 	AbiNetisrHeaderConstNETISR_ETHERTYPE  AbiNetisrHeaderConst = 34997
 	AbiNetisrHeaderConstNETISR_HEADER_LEN AbiNetisrHeaderConst = 56
 )
+
+type AbiNetisrMeta struct {
+	_       structs.HostLayout
+	Ifindex uint32
+	Input   uint32
+}
 
 type AbiNetisrResume uint32
 
@@ -270,16 +281,17 @@ type AbiProto uint32
 const (
 	AbiProtoPROTO_ETHER_INPUT  AbiProto = 0
 	AbiProtoPROTO_VLAN_INPUT   AbiProto = 1
-	AbiProtoPROTO_IP_INPUT     AbiProto = 2
-	AbiProtoPROTO_IP6INPUT     AbiProto = 3
-	AbiProtoPROTO_IP_FORWARD   AbiProto = 4
-	AbiProtoPROTO_IP6FORWARD   AbiProto = 5
-	AbiProtoPROTO_IP_OUTPUT    AbiProto = 6
-	AbiProtoPROTO_IP6OUTPUT    AbiProto = 7
-	AbiProtoPROTO_ETHER_OUTPUT AbiProto = 8
-	AbiProtoPROTO_IF_OUTPUT    AbiProto = 9
-	AbiProtoPROTO_LOCAL        AbiProto = 10
-	AbiProtoPROTO_NETISR       AbiProto = 11
+	AbiProtoPROTO_ETHER_DEMUX  AbiProto = 2
+	AbiProtoPROTO_IP_INPUT     AbiProto = 3
+	AbiProtoPROTO_IP6INPUT     AbiProto = 4
+	AbiProtoPROTO_IP_FORWARD   AbiProto = 5
+	AbiProtoPROTO_IP6FORWARD   AbiProto = 6
+	AbiProtoPROTO_IP_OUTPUT    AbiProto = 7
+	AbiProtoPROTO_IP6OUTPUT    AbiProto = 8
+	AbiProtoPROTO_ETHER_OUTPUT AbiProto = 9
+	AbiProtoPROTO_IF_TRANSMIT  AbiProto = 10
+	AbiProtoPROTO_IF_START     AbiProto = 11
+	AbiProtoPROTO_NETISR       AbiProto = 12
 	AbiProtoPROTO_HOOK         AbiProto = 16
 	AbiProtoPROTO_HOOK_LAST    AbiProto = 47
 	AbiProtoPROTO_MAX          AbiProto = 64
@@ -361,6 +373,13 @@ type AbiRtKey6 struct {
 	Prefixlen uint32
 	Dst       [16]uint8
 }
+
+type AbiTcMark uint32
+
+const (
+	AbiTcMarkTC_MARK_OUTPUT AbiTcMark = 46546
+	AbiTcMarkTC_MARK_INPUT  AbiTcMark = 46547
+)
 
 type AbiVlanKey struct {
 	_      structs.HostLayout

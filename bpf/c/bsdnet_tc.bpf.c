@@ -1,0 +1,11 @@
+//go:build ignore
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0
+/* The stages, built for TC. */
+#define BUILD_TC
+#include "ether_input.h"
+#include "ip_input.h"
+#include "ip6_input.h"
+#include "netisr.h"
+#include "output.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
