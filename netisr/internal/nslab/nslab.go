@@ -1,0 +1,227 @@
+// Package nslab makes network namespaces, veth pairs and tiny XDP programs
+// for the tests of netisr. What it makes is gone when the test ends.
+package nslab
+
+import (
+	"net"
+	"runtime"
+	"testing"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/link"
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+// Namespace is a network namespace without a name: it lives as long as its
+// descriptor is open.
+type Namespace struct{ handle netns.NsHandle }
+
+// NewNamespace makes an empty namespace with loopback up.
+func NewNamespace(tb testing.TB) *Namespace {
+	tb.Helper()
+	var ns Namespace
+	onOwnThread(tb, func() {
+		must(tb, unix.Unshare(unix.CLONE_NEWNET))
+		handle, err := netns.Get()
+		must(tb, err)
+		ns.handle = handle
+		lo, err := netlink.LinkByName("lo")
+		must(tb, err)
+		must(tb, netlink.LinkSetUp(lo))
+	})
+	tb.Cleanup(func() { ns.handle.Close() })
+	return &ns
+}
+
+// Do runs a function on a thread inside the namespace. Sockets opened there
+// stay in it.
+func (ns *Namespace) Do(tb testing.TB, run func()) {
+	tb.Helper()
+	onOwnThread(tb, func() {
+		must(tb, netns.Set(ns.handle))
+		run()
+	})
+}
+
+// onOwnThread runs a function on a thread that ends with it: a thread that
+// changed its namespace must not serve other goroutines.
+func onOwnThread(tb testing.TB, run func()) {
+	tb.Helper()
+	done := make(chan struct{})
+	go func() {
+		runtime.LockOSThread()
+		defer close(done)
+		run()
+	}()
+	<-done
+	if tb.Failed() {
+		tb.FailNow()
+	}
+}
+
+// must ends the goroutine with a failure when err is not nil.
+func must(tb testing.TB, err error) {
+	tb.Helper()
+	if err != nil {
+		tb.Error(err)
+		runtime.Goexit()
+	}
+}
+
+// Veth is a pair of interfaces in one namespace.
+type Veth struct{ A, B *net.Interface }
+
+// NewVeth makes a veth pair with a number of queues and an MTU, both ends up.
+func (ns *Namespace) NewVeth(tb testing.TB, queues, mtu int) Veth {
+	tb.Helper()
+	var veth Veth
+	ns.Do(tb, func() {
+		attrs := netlink.NewLinkAttrs()
+		attrs.Name, attrs.MTU, attrs.NumRxQueues, attrs.NumTxQueues = "a", mtu, queues, queues
+		must(tb, netlink.LinkAdd(&netlink.Veth{
+			LinkAttrs: attrs, PeerName: "b", PeerMTU: uint32(mtu),
+			PeerNumRxQueues: uint32(queues), PeerNumTxQueues: uint32(queues),
+		}))
+		for name, end := range map[string]**net.Interface{"a": &veth.A, "b": &veth.B} {
+			dev, err := netlink.LinkByName(name)
+			must(tb, err)
+			must(tb, netlink.LinkSetUp(dev))
+			*end, err = net.InterfaceByName(name)
+			must(tb, err)
+		}
+	})
+	return veth
+}
+
+// Attach puts an XDP program on an interface in native mode.
+func (ns *Namespace) Attach(tb testing.TB, iface *net.Interface, program *ebpf.Program) {
+	tb.Helper()
+	ns.Do(tb, func() {
+		attached, err := link.AttachXDP(link.XDPOptions{Program: program, Interface: iface.Index, Flags: link.XDPDriverMode})
+		must(tb, err)
+		tb.Cleanup(func() { attached.Close() })
+	})
+}
+
+// NewSocketMap makes an XSKMAP.
+func NewSocketMap(tb testing.TB, queues int) *ebpf.Map {
+	tb.Helper()
+	return newMap(tb, &ebpf.MapSpec{Name: "netisr_xsks", Type: ebpf.XSKMap, KeySize: 4, ValueSize: 4, MaxEntries: uint32(queues)})
+}
+
+// NewCounter makes a per-CPU counter.
+func NewCounter(tb testing.TB) *ebpf.Map {
+	tb.Helper()
+	return newMap(tb, &ebpf.MapSpec{Name: "count", Type: ebpf.PerCPUArray, KeySize: 4, ValueSize: 8, MaxEntries: 1})
+}
+
+func newMap(tb testing.TB, spec *ebpf.MapSpec) *ebpf.Map {
+	tb.Helper()
+	m, err := ebpf.NewMap(spec)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { m.Close() })
+	return m
+}
+
+// ReadCounter sums a counter over the CPUs.
+func ReadCounter(tb testing.TB, counter *ebpf.Map) (sum uint64) {
+	tb.Helper()
+	var values []uint64
+	if err := counter.Lookup(uint32(0), &values); err != nil {
+		tb.Fatal(err)
+	}
+	for _, value := range values {
+		sum += value
+	}
+	return sum
+}
+
+func newProgram(tb testing.TB, name string, instructions asm.Instructions) *ebpf.Program {
+	tb.Helper()
+	program, err := ebpf.NewProgram(&ebpf.ProgramSpec{
+		Name: name, Type: ebpf.XDP, License: "Dual BSD/GPL", Instructions: instructions, Flags: unix.BPF_F_XDP_HAS_FRAGS,
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { program.Close() })
+	return program
+}
+
+const (
+	xdpDrop = 1
+	xdpPass = 2
+	xdpTx   = 3
+)
+
+// NewRedirector makes the program of the daemon's end: every packet goes to
+// the socket of its queue, or is dropped.
+func NewRedirector(tb testing.TB, sockets *ebpf.Map) *ebpf.Program {
+	tb.Helper()
+	return newProgram(tb, "redirector", asm.Instructions{
+		asm.LoadMem(asm.R2, asm.R1, 16, asm.Word), // rx_queue_index
+		asm.LoadMapPtr(asm.R1, sockets.FD()),
+		asm.Mov.Imm(asm.R3, xdpDrop),
+		asm.FnRedirectMap.Call(),
+		asm.Return(),
+	})
+}
+
+// NewSink makes a program that counts and drops.
+func NewSink(tb testing.TB, counter *ebpf.Map) *ebpf.Program {
+	tb.Helper()
+	return newProgram(tb, "sink", asm.Instructions{
+		asm.StoreImm(asm.R10, -4, 0, asm.Word),
+		asm.LoadMapPtr(asm.R1, counter.FD()),
+		asm.Mov.Reg(asm.R2, asm.R10),
+		asm.Add.Imm(asm.R2, -4),
+		asm.FnMapLookupElem.Call(),
+		asm.JEq.Imm(asm.R0, 0, "drop"),
+		asm.LoadMem(asm.R1, asm.R0, 0, asm.DWord),
+		asm.Add.Imm(asm.R1, 1),
+		asm.StoreMem(asm.R0, 0, asm.R1, asm.DWord),
+		asm.Mov.Imm(asm.R0, xdpDrop).WithSymbol("drop"),
+		asm.Return(),
+	})
+}
+
+// NewTransmitter makes the program of a [Generator]: what runs through it is
+// transmitted.
+func NewTransmitter(tb testing.TB) *ebpf.Program {
+	tb.Helper()
+	return newProgram(tb, "transmitter", asm.Instructions{asm.Mov.Imm(asm.R0, xdpTx), asm.Return()})
+}
+
+// NewPasser makes a program that passes everything, which turns on the
+// receive path that redirected frames need.
+func NewPasser(tb testing.TB) *ebpf.Program {
+	tb.Helper()
+	return newProgram(tb, "passer", asm.Instructions{asm.Mov.Imm(asm.R0, xdpPass), asm.Return()})
+}
+
+// xdpMD is struct xdp_md.
+type xdpMD struct {
+	Data, DataEnd, DataMeta, IngressIfindex, RxQueueIndex, EgressIfindex uint32
+}
+
+// Generate transmits a packet a number of times from an interface, without
+// socket buffers, on a CPU. The pages of the packets are used again as the
+// receiver left them: it must not change them.
+func (ns *Namespace) Generate(tb testing.TB, transmitter *ebpf.Program, iface *net.Interface, packet []byte, count, cpu int) {
+	tb.Helper()
+	ns.Do(tb, func() {
+		var set unix.CPUSet
+		set.Set(cpu)
+		must(tb, unix.SchedSetaffinity(0, &set))
+		_, err := transmitter.Run(&ebpf.RunOptions{
+			Data: packet, Repeat: uint32(count), Flags: unix.BPF_F_TEST_XDP_LIVE_FRAMES, BatchSize: 64,
+			Context: xdpMD{DataEnd: uint32(len(packet)), IngressIfindex: uint32(iface.Index)},
+		})
+		must(tb, err)
+	})
+}
