@@ -6,6 +6,7 @@
 package ifnet
 
 import (
+	"errors"
 	"net/netip"
 	"slices"
 	"sync"
@@ -24,24 +25,38 @@ type Addr struct {
 // Ifnet describes one interface at one moment. Values are immutable: a change
 // makes a new one.
 type Ifnet struct {
-	Index                                                        int    // Linux interface index
-	Slot                                                         uint32 // slot in the ifnet map, valid when HasSlot
-	HasSlot                                                      bool
-	Name                                                         string // the BSD name: the device's own, unless renamed in rc.conf
-	Device                                                       string // the Linux device name
-	Owned                                                        bool   // input and output are bsdnet's
-	Up                                                           bool   // administratively up
-	Running                                                      bool   // has a carrier
-	Loopback, PointToPoint, Broadcast, Multicast, NoARP, Promisc bool
-	MTU                                                          int    // bytes of IP packet
-	Lladdr                                                       []byte // link address, may be empty
-	Type                                                         string // Linux link kind: "veth", "device", "tun" ...
-	Master                                                       int    // index of a master device, 0 if none
-	Parent                                                       int    // index of the device below, 0 if none
-	Groups                                                       []string
-	Description                                                  string
-	Addrs                                                        []Addr
+	Index   int    // Linux interface index
+	Slot    uint32 // slot in the ifnet map, valid when HasSlot
+	HasSlot bool
+	Name    string // the BSD name: the device's own, unless renamed in rc.conf
+	Device  string // the Linux device name
+	Owned   bool   // input and output are bsdnet's
+	TC      bool   // input runs the TC build
+	XDPXmit bool   // takes frames redirected by XDP
+	Role    Role
+
+	Up           bool // administratively up
+	Running      bool // has a carrier
+	Loopback     bool
+	PointToPoint bool
+	Broadcast    bool
+	Multicast    bool
+	NoARP        bool
+	Promisc      bool
+
+	MTU         int    // bytes of IP packet
+	Lladdr      []byte // link address, may be empty
+	Type        string // Linux link kind: "veth", "device", "tun" ...
+	Encap       string // link layer as the kernel names it: "ether", "loopback", "none" ...
+	Master      int    // index of a master device, 0 if none
+	Parent      int    // index of the device below, 0 if none
+	Groups      []string
+	Description string
+	Addrs       []Addr
 }
+
+// ErrNotFound reports an interface that does not exist.
+var ErrNotFound = errors.New("interface does not exist")
 
 // EventKind says what happened to an interface.
 type EventKind int
@@ -71,11 +86,19 @@ type Table struct {
 	byIndex map[int]*Ifnet
 	subs    map[int]func(Event)
 	nextSub int
+	aliases map[string]string // BSD names by device name
+	slots   map[uint32]bool   // slots of the ifnet map in use
+	foreign map[int]*Ifnet    // devices of other namespaces with a slot
+	mirror  Mirror
+	report  func(error)
 }
 
 // NewTable returns an empty table.
 func NewTable() *Table {
-	return &Table{byIndex: make(map[int]*Ifnet), subs: make(map[int]func(Event))}
+	return &Table{
+		byIndex: make(map[int]*Ifnet), subs: make(map[int]func(Event)), aliases: make(map[string]string),
+		slots: make(map[uint32]bool), foreign: make(map[int]*Ifnet),
+	}
 }
 
 // ByIndex returns the interface with a Linux index.
@@ -140,6 +163,28 @@ func (t *Table) Subscribe(notify func(Event)) (cancel func()) {
 		defer t.mu.Unlock()
 		delete(t.subs, id)
 	}
+}
+
+// SetAlias gives a device its BSD name, without renaming the device.
+func (t *Table) SetAlias(device, name string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.aliases[device] = name
+	for _, old := range t.byIndex {
+		if old.Device == device && old.Name != name {
+			next := *old
+			next.Name = name
+			t.byIndex[next.Index] = &next
+			t.publish(Event{Kind: Rename, If: &next})
+		}
+	}
+}
+
+func (t *Table) alias(device string) string {
+	if name, ok := t.aliases[device]; ok {
+		return name
+	}
+	return device
 }
 
 // slotOf chooses the slot of an index: the first of the probe sequence for

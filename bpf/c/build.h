@@ -64,6 +64,12 @@ inline_always void *frame_meta(ctx_t *ctx)
 #define VERDICT_PASS	XDP_PASS
 #define VERDICT_DROP	XDP_DROP
 
+/* input_ifindex: the interface that received the frame. */
+inline_always __u32 input_ifindex(ctx_t *ctx)
+{
+	return ctx->ingress_ifindex;
+}
+
 /* frame_len: bytes of the whole frame, all buffers. */
 inline_always __u32 frame_len(ctx_t *ctx)
 {
@@ -86,6 +92,11 @@ inline_always __u32 packets(ctx_t *ctx)
 #define STAGE(name)	SEC("tc") int name(ctx_t *ctx)
 #define VERDICT_PASS	TC_ACT_UNSPEC
 #define VERDICT_DROP	TC_ACT_SHOT
+
+inline_always __u32 input_ifindex(ctx_t *ctx)
+{
+	return ctx->ifindex;
+}
 
 inline_always __u32 frame_len(ctx_t *ctx)
 {

@@ -112,7 +112,7 @@ STAGE(ether_input)
 	if (tc_resumed(ctx))
 		return pass(REASON_INJECTED);
 #endif
-	ifp = ifnet_find(ctx->ingress_ifindex, &slot);
+	ifp = ifnet_find(input_ifindex(ctx), &slot);
 	if (!ifp || !(ifp->if_flags & IFNET_OWNED))
 		return pass(REASON_NOPROTO);
 	ifd = if_data_of(slot);

@@ -1,0 +1,345 @@
+package ifnet
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"net/netip"
+	"slices"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/bsdnet/bsdnet/bpf"
+)
+
+// Follow fills the table from the kernel of the calling thread's network
+// namespace and keeps it up to date until ctx ends. It returns when the table
+// is filled; lost reports what ended the following before ctx did.
+func (t *Table) Follow(ctx context.Context, lost func(error)) error {
+	links := make(chan netlink.LinkUpdate, 256)
+	addrs := make(chan netlink.AddrUpdate, 256)
+	overflow := make(chan error, 1)
+	report := func(err error) {
+		select {
+		case overflow <- err:
+		default:
+		}
+	}
+	done := make(chan struct{})
+	if err := netlink.LinkSubscribeWithOptions(links, done, netlink.LinkSubscribeOptions{
+		ErrorCallback: report, ReceiveBufferSize: 1 << 20, ReceiveBufferForceSize: true,
+	}); err != nil {
+		return fmt.Errorf("subscribe to links: %w", err)
+	}
+	if err := netlink.AddrSubscribeWithOptions(addrs, done, netlink.AddrSubscribeOptions{
+		ErrorCallback: report, ReceiveBufferSize: 1 << 20, ReceiveBufferForceSize: true,
+	}); err != nil {
+		close(done)
+		return fmt.Errorf("subscribe to addresses: %w", err)
+	}
+	handle, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		close(done)
+		return fmt.Errorf("open rtnetlink: %w", err)
+	}
+	if err := t.resync(handle); err != nil {
+		close(done)
+		handle.Close()
+		return err
+	}
+	go func() {
+		defer close(done)
+		defer handle.Close()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case update, ok := <-links:
+				if !ok {
+					lost(errors.New("link events ended"))
+					return
+				}
+				if update.Header.Type == unix.RTM_DELLINK {
+					if update.IfInfomsg.Family != unix.AF_BRIDGE {
+						t.remove(update.Link.Attrs().Index)
+					}
+				} else {
+					t.update(update.Link)
+				}
+			case update, ok := <-addrs:
+				if !ok {
+					lost(errors.New("address events ended"))
+					return
+				}
+				t.address(handle, update)
+			case err := <-overflow:
+				if err := errors.Join(ignoreOverflow(err), t.resync(handle)); err != nil {
+					lost(err)
+				}
+			}
+		}
+	}()
+	return nil
+}
+
+// ignoreOverflow forgets lost messages, which a resync makes good.
+func ignoreOverflow(err error) error {
+	if errors.Is(err, unix.ENOBUFS) {
+		return nil
+	}
+	return err
+}
+
+// resync compares the whole table with the kernel's.
+func (t *Table) resync(handle *netlink.Handle) error {
+	links, err := handle.LinkList()
+	if err != nil {
+		return fmt.Errorf("list links: %w", err)
+	}
+	seen := make(map[int]bool)
+	for _, link := range links {
+		seen[link.Attrs().Index] = true
+		t.update(link)
+	}
+	for _, ifp := range t.All() {
+		if !seen[ifp.Index] {
+			t.remove(ifp.Index)
+		}
+	}
+	addrs, err := handle.AddrList(nil, netlink.FAMILY_ALL)
+	if err != nil {
+		return fmt.Errorf("list addresses: %w", err)
+	}
+	byIndex := make(map[int][]Addr)
+	for _, addr := range addrs {
+		if a, ok := fromNetlink(addr); ok {
+			byIndex[addr.LinkIndex] = append(byIndex[addr.LinkIndex], a)
+		}
+	}
+	for _, ifp := range t.All() {
+		t.setAddrs(ifp.Index, byIndex[ifp.Index])
+	}
+	return nil
+}
+
+// fromNetlink turns a kernel address into ours. Tentative and failed
+// duplicates are left out until the kernel settles them.
+func fromNetlink(addr netlink.Addr) (Addr, bool) {
+	if addr.IPNet == nil {
+		return Addr{}, false
+	}
+	ip, ok := netip.AddrFromSlice(addr.IP)
+	if !ok {
+		return Addr{}, false
+	}
+	ip = ip.Unmap()
+	ones, _ := addr.Mask.Size()
+	a := Addr{Prefix: netip.PrefixFrom(ip, ones), Scope: addr.Scope}
+	if b, ok := netip.AddrFromSlice(addr.Broadcast); ok {
+		a.Broadcast = b.Unmap()
+	}
+	if addr.Peer != nil && !addr.Peer.IP.Equal(addr.IP) {
+		if p, ok := netip.AddrFromSlice(addr.Peer.IP); ok {
+			a.Peer = p.Unmap()
+		}
+	}
+	return a, true
+}
+
+func (t *Table) address(handle *netlink.Handle, update netlink.AddrUpdate) {
+	ip, ok := netip.AddrFromSlice(update.LinkAddress.IP)
+	if !ok {
+		return
+	}
+	ones, _ := update.LinkAddress.Mask.Size()
+	prefix := netip.PrefixFrom(ip.Unmap(), ones)
+	ifp, ok := t.ByIndex(update.LinkIndex)
+	if !ok {
+		return
+	}
+	if !update.NewAddr {
+		t.setAddrs(ifp.Index, slices.DeleteFunc(slices.Clone(ifp.Addrs), func(a Addr) bool { return a.Prefix == prefix }))
+		return
+	}
+	// The event lacks broadcast and peer: ask for them.
+	link, err := handle.LinkByIndex(update.LinkIndex)
+	if err != nil {
+		return
+	}
+	addrs, err := handle.AddrList(link, netlink.FAMILY_ALL)
+	if err != nil {
+		return
+	}
+	var all []Addr
+	for _, addr := range addrs {
+		if a, ok := fromNetlink(addr); ok {
+			all = append(all, a)
+		}
+	}
+	t.setAddrs(ifp.Index, all)
+}
+
+// update takes in what the kernel says of a link.
+func (t *Table) update(link netlink.Link) {
+	attrs := link.Attrs()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	old := t.byIndex[attrs.Index]
+	next := &Ifnet{
+		Index:        attrs.Index,
+		Name:         t.alias(attrs.Name),
+		Device:       attrs.Name,
+		Up:           attrs.RawFlags&unix.IFF_UP != 0,
+		Running:      attrs.RawFlags&unix.IFF_LOWER_UP != 0,
+		Loopback:     attrs.RawFlags&unix.IFF_LOOPBACK != 0,
+		PointToPoint: attrs.RawFlags&unix.IFF_POINTOPOINT != 0,
+		Broadcast:    attrs.RawFlags&unix.IFF_BROADCAST != 0,
+		Multicast:    attrs.RawFlags&unix.IFF_MULTICAST != 0,
+		NoARP:        attrs.RawFlags&unix.IFF_NOARP != 0,
+		Promisc:      attrs.RawFlags&unix.IFF_PROMISC != 0 || attrs.Promisc > 0,
+		MTU:          attrs.MTU,
+		Lladdr:       bytes.Clone(attrs.HardwareAddr),
+		Type:         link.Type(),
+		Encap:        attrs.EncapType,
+		Master:       attrs.MasterIndex,
+		Parent:       attrs.ParentIndex,
+		Description:  attrs.Alias,
+	}
+	kind := Attach
+	if old != nil {
+		next.Addrs, next.Groups, next.Slot, next.HasSlot, next.Owned, next.TC = old.Addrs, old.Groups, old.Slot, old.HasSlot, old.Owned, old.TC
+		next.XDPXmit, next.Role = old.XDPXmit, old.Role
+		kind = Link
+		if old.Name != next.Name {
+			kind = Rename
+		}
+	}
+	t.byIndex[attrs.Index] = next
+	if old != nil && equal(old, next) {
+		return
+	}
+	t.write(next)
+	t.uppers(old, next)
+	t.publish(Event{Kind: kind, If: next})
+}
+
+// equal compares all but the addresses, which have events of their own.
+func equal(a, b *Ifnet) bool {
+	x, y := *a, *b
+	same := bytes.Equal(x.Lladdr, y.Lladdr) && slices.Equal(x.Groups, y.Groups)
+	return same && x.Index == y.Index && x.Slot == y.Slot && x.HasSlot == y.HasSlot && x.Name == y.Name &&
+		x.Device == y.Device && x.Owned == y.Owned && x.Up == y.Up && x.Running == y.Running &&
+		x.NoARP == y.NoARP && x.Promisc == y.Promisc && x.MTU == y.MTU && x.Master == y.Master &&
+		x.Parent == y.Parent && x.Description == y.Description && x.PointToPoint == y.PointToPoint
+}
+
+// uppers writes the interfaces anew whose upper devices changed by this one.
+func (t *Table) uppers(old, next *Ifnet) {
+	for _, ifp := range []*Ifnet{old, next} {
+		if ifp == nil || ifp.Parent == 0 {
+			continue
+		}
+		if below, ok := t.byIndex[ifp.Parent]; ok && below.Owned {
+			t.write(below)
+		}
+	}
+}
+
+func (t *Table) remove(index int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	ifp, ok := t.byIndex[index]
+	if !ok {
+		return
+	}
+	delete(t.byIndex, index)
+	if ifp.HasSlot {
+		t.clear(ifp.Slot)
+	}
+	t.uppers(ifp, nil)
+	for _, addr := range ifp.Addrs {
+		t.publish(Event{Kind: AddressDelete, If: ifp, Addr: addr})
+	}
+	t.publish(Event{Kind: Detach, If: ifp})
+}
+
+func (t *Table) setAddrs(index int, addrs []Addr) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	old, ok := t.byIndex[index]
+	if !ok {
+		return
+	}
+	slices.SortFunc(addrs, func(a, b Addr) int { return a.Prefix.Addr().Compare(b.Prefix.Addr()) })
+	next := *old
+	next.Addrs = addrs
+	t.byIndex[index] = &next
+	before, after := addrSet(old.Addrs), addrSet(addrs)
+	for _, addr := range old.Addrs {
+		if !after[addr] {
+			t.publish(Event{Kind: AddressDelete, If: &next, Addr: addr})
+		}
+	}
+	for _, addr := range addrs {
+		if !before[addr] {
+			t.publish(Event{Kind: AddressAdd, If: &next, Addr: addr})
+		}
+	}
+}
+
+func addrSet(addrs []Addr) map[Addr]bool {
+	set := make(map[Addr]bool, len(addrs))
+	for _, addr := range addrs {
+		set[addr] = true
+	}
+	return set
+}
+
+// publish tells the subscribers; t.mu is held.
+func (t *Table) publish(event Event) {
+	for _, id := range slices.Sorted(maps.Keys(t.subs)) {
+		t.subs[id](event)
+	}
+}
+
+// hardwareAddr copies a link address of six bytes into the data path's form.
+func hardwareAddr(lladdr net.HardwareAddr) (out [6]uint8) {
+	copy(out[:], lladdr)
+	return out
+}
+
+// flags translates the state of an interface into the data path's.
+func (t *Table) flags(ifp *Ifnet) (flags uint32) {
+	set := func(on bool, bit uint32) {
+		if on {
+			flags |= bit
+		}
+	}
+	set(ifp.Owned, bpf.IfnetOwned)
+	set(ifp.Up, bpf.IfnetUp)
+	set(ifp.Promisc, bpf.IfnetPromisc)
+	set(ifp.Loopback, bpf.IfnetLoopback)
+	set(ifp.PointToPoint, bpf.IfnetPointopoint)
+	set(ifp.NoARP, bpf.IfnetNoarp)
+	set(ifp.Master != 0 || t.hasUpper(ifp.Index), bpf.IfnetUpper)
+	set(len(ifp.Lladdr) != 6, bpf.IfnetRawip)
+	set(ifp.XDPXmit, bpf.IfnetXDPXmit)
+	set(ifp.TC, bpf.IfnetTC)
+	set(ifp.Role == RoleNetisr, bpf.IfnetNetisr)
+	set(ifp.Role == RoleFunnel, bpf.IfnetFunnel)
+	return flags
+}
+
+// hasUpper reports whether a device of the host is stacked on an interface.
+func (t *Table) hasUpper(index int) bool {
+	for _, other := range t.byIndex {
+		if other.Parent == index && other.Type != "veth" {
+			return true
+		}
+	}
+	return false
+}
