@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/cilium/ebpf"
@@ -541,7 +542,15 @@ func TestTruncation(t *testing.T) {
 				continue
 			}
 			whole := c.packet.bytes(t)
-			for n := 15; n < len(whole); n++ {
+			shortest := 15
+			if build == TC {
+				// A test run of TC takes no frame without a whole network header.
+				shortest = 34
+				if strings.Contains(c.packet.from, ":") {
+					shortest = 54
+				}
+			}
+			for n := shortest; n < len(whole); n++ {
 				before := r.reasons()
 				verdict, _ := r.run(build, "em0", whole[:n])
 				after := r.reasons()
