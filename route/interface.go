@@ -2,6 +2,7 @@ package route
 
 import (
 	"encoding/binary"
+	"math"
 	"net/netip"
 
 	"golang.org/x/sys/unix"
@@ -31,7 +32,7 @@ func (t *Table) builtins() {
 		{"255.255.255.255/32", kindBroadcast},
 	} {
 		dst := netip.MustParsePrefix(b.dst)
-		p := &path{owner: ownerBuiltin, kind: b.kind}
+		p := &path{owner: ownerBuiltin, kind: b.kind, priority: math.MaxUint32}
 		p.finishFlags(dst)
 		t.rib.insert(dst, p)
 	}

@@ -84,11 +84,40 @@ func (p *path) shown(dst netip.Prefix) bool {
 	return false
 }
 
-// sameHops compares where two paths lead, without the state of the links.
-func sameHops(a, b []linuxHop) bool {
-	return slices.EqualFunc(a, b, func(x, y linuxHop) bool {
-		return x.ifindex == y.ifindex && x.gateway == y.gateway && x.weight == y.weight
-	})
+// sameHops compares where two paths lead, without the state of the links and
+// in any order: Linux tells the hops of an IPv6 route in changing order.
+func sameHops(a, b []linuxHop) bool { return len(a) == len(b) && subset(a, b) && subset(b, a) }
+
+// subset reports whether every hop of a is one of b.
+func subset(a, b []linuxHop) bool {
+	for _, h := range a {
+		if !slices.ContainsFunc(b, h.same) {
+			return false
+		}
+	}
+	return true
+}
+
+// same reports whether two hops lead to the same place.
+func (h linuxHop) same(o linuxHop) bool {
+	return h.ifindex == o.ifindex && h.gateway == o.gateway
+}
+
+// inOrder returns fresh with the hops of old first and in their order, so
+// that traffic stays where it is.
+func inOrder(old, fresh []linuxHop) []linuxHop {
+	ordered := make([]linuxHop, 0, len(fresh))
+	for _, h := range old {
+		if i := slices.IndexFunc(fresh, h.same); i >= 0 {
+			ordered = append(ordered, fresh[i])
+		}
+	}
+	for _, h := range fresh {
+		if !slices.ContainsFunc(ordered, h.same) {
+			ordered = append(ordered, h)
+		}
+	}
+	return ordered
 }
 
 // usesInterface reports whether a path leads over an interface.

@@ -125,11 +125,14 @@ func (r *rib) importRoute(dst netip.Prefix, p *path, replace bool) {
 			sameHops(p.hops, q.hops)
 	})
 	if same != nil {
+		p.hops = inOrder(same.hops, p.hops)
 		same.seen, same.mirrored = p.seen, p.mirrored
 		if same.owner == ownerBSD {
 			// The RIB is the truth for what Linux does not know: flags, metrics.
-			same.hops = p.hops
-			r.dirty[dst] = struct{}{}
+			if !slices.Equal(same.hops, p.hops) {
+				same.hops = p.hops
+				r.dirty[dst] = struct{}{}
+			}
 			return
 		}
 		if same.metrics != p.metrics || same.prefsrc != p.prefsrc || !slices.Equal(same.hops, p.hops) {
@@ -145,6 +148,7 @@ func (r *rib) importRoute(dst netip.Prefix, p *path, replace bool) {
 		return replace || dst.Addr().Is6() && len(p.hops) > len(q.hops) && q.protocol == p.protocol && subset(q.hops, p.hops)
 	})
 	if old != nil {
+		p.hops = inOrder(old.hops, p.hops)
 		r.replace(dst, old, p)
 		return
 	}
@@ -188,16 +192,4 @@ func imported(p *path) bool { return p.owner == ownerLinux || p.owner == ownerBS
 // replacements of each other.
 func sameSlot(a, b *path) bool {
 	return a.table == b.table && a.priority == b.priority && a.tos == b.tos
-}
-
-// subset reports whether every hop of a is one of b.
-func subset(a, b []linuxHop) bool {
-	for _, h := range a {
-		if !slices.ContainsFunc(b, func(o linuxHop) bool {
-			return o.ifindex == h.ifindex && o.gateway == h.gateway
-		}) {
-			return false
-		}
-	}
-	return true
 }
