@@ -211,6 +211,9 @@ func attachClsact(device netlink.Link, where ebpf.AttachType, program *ebpf.Prog
 // pins, so that it works whatever became of the daemon.
 func (dp *Datapath) Detach(index int) error { return detach(dp.Dir, index) }
 
+// DetachPinned is Detach for a data path that is pinned in dir and not open.
+func DetachPinned(dir string, index int) error { return detach(dir, index) }
+
 func detach(dir string, index int) error {
 	var errs []error
 	for _, hook := range []string{"xdp", "tc_ingress", "tc_egress"} {

@@ -62,6 +62,16 @@ func (m *IfnetMirror) PutIfnet(slot uint32, entry *bpf.Ifnet) error {
 	return nil
 }
 
+// SetPfil writes the lists of Ethernet hooks of the interface in a slot.
+func (m *IfnetMirror) SetPfil(slot uint32, in, out uint64) error {
+	if slot >= bpf.IfnetSlots {
+		return fmt.Errorf("slot %d out of range", slot)
+	}
+	atomic.StoreUint64(&m.entries.Values[slot].PfilIn, in)
+	atomic.StoreUint64(&m.entries.Values[slot].PfilOut, out)
+	return nil
+}
+
 // keptWords are not the mirror's to write.
 var keptWords = map[int]bool{
 	int(unsafe.Offsetof(bpf.Ifnet{}.RedirectJiffies)) / 8: true,

@@ -7,18 +7,31 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Offload is a feature of a device that ethtool can switch.
+// Offload is a feature of a device that ethtool can switch. Some have commands
+// of their own, others are bits in a word of flags.
 type Offload struct {
 	Name     string
 	get, set uint32
+	flag     uint32
 }
 
-// The offloads that matter to the data path; the numbers are ETHTOOL_G* and
-// ETHTOOL_S* of linux/ethtool.h.
+// The offloads that matter to the data path; the numbers are ETHTOOL_G*,
+// ETHTOOL_S* and ETH_FLAG_* of linux/ethtool.h.
 var (
-	OffloadTxChecksum = Offload{"tx-checksum", 0x16, 0x17}
-	OffloadGRO        = Offload{"gro", 0x2b, 0x2c}
+	OffloadTxChecksum = Offload{Name: "tx-checksum", get: 0x16, set: 0x17}
+	OffloadGRO        = Offload{Name: "gro", get: 0x2b, set: 0x2c}
+	OffloadRxVlan     = Offload{Name: "rx-vlan", get: 0x25, set: 0x26, flag: 1 << 8}
 )
+
+// OffloadByName finds an offload by its name.
+func OffloadByName(name string) (Offload, bool) {
+	for _, offload := range []Offload{OffloadTxChecksum, OffloadGRO, OffloadRxVlan} {
+		if offload.Name == name {
+			return offload, true
+		}
+	}
+	return Offload{}, false
+}
 
 type ethtoolValue struct{ command, data uint32 }
 
@@ -35,13 +48,25 @@ func GetOffload(device string, offload Offload) (bool, error) {
 	if err := ethtool(device, &value); err != nil {
 		return false, fmt.Errorf("get %s of %s: %w", offload.Name, device, err)
 	}
+	if offload.flag != 0 {
+		return value.data&offload.flag != 0, nil
+	}
 	return value.data != 0, nil
 }
 
 // SetOffload switches an offload.
 func SetOffload(device string, offload Offload, on bool) error {
 	value := ethtoolValue{command: offload.set}
-	if on {
+	if offload.flag != 0 {
+		flags := ethtoolValue{command: offload.get}
+		if err := ethtool(device, &flags); err != nil {
+			return fmt.Errorf("get %s of %s: %w", offload.Name, device, err)
+		}
+		value.data = flags.data &^ offload.flag
+		if on {
+			value.data |= offload.flag
+		}
+	} else if on {
 		value.data = 1
 	}
 	if err := ethtool(device, &value); err != nil {

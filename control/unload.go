@@ -1,0 +1,64 @@
+package control
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/bsdnet/bsdnet/loader"
+)
+
+// Unload takes an instance away, with or without its daemon: the data path
+// leaves the interfaces first, then what was changed is put back, then pins
+// and folders go. It goes as far as it can and reports all that failed.
+func Unload(instance Instance) error {
+	record, err := instance.ReadRecord()
+	if err != nil {
+		return err
+	}
+	return errors.Join(restore(instance, record), instance.Remove())
+}
+
+// restore detaches every interface and undoes what was changed on it.
+func restore(instance Instance, record *Record) error {
+	var errs []error
+	for _, entry := range record.Interfaces {
+		errs = append(errs, loader.DetachPinned(instance.PinDir(), entry.Index), entry.restore())
+	}
+	return errors.Join(errs...)
+}
+
+// restore puts an interface's offloads back to what they were.
+func (entry *InterfaceRecord) restore() error {
+	device, err := netlink.LinkByIndex(entry.Index)
+	if err != nil {
+		return nil // it is gone
+	}
+	var errs []error
+	for name, on := range entry.Offloads {
+		if offload, ok := loader.OffloadByName(name); ok {
+			errs = append(errs, loader.SetOffload(device.Attrs().Name, offload, on))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Remove removes everything of an instance that the kernel or the file system
+// holds: the netisr veth, pins, the private namespace, the folder.
+func (i Instance) Remove() error {
+	var errs []error
+	// Only the veth of an instance in this namespace is within reach; one of a
+	// namespace that is gone went with it.
+	if end, err := netlink.LinkByName(loader.NetisrName); err == nil && end.Type() == "veth" {
+		if _, err := os.Stat(i.PrivateNamespace()); err == nil {
+			errs = append(errs, netlink.LinkDel(end))
+		}
+	}
+	errs = append(errs, i.removePins(), i.removeDir())
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("remove instance %s: %w", i.Name, err)
+	}
+	return nil
+}
