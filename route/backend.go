@@ -46,11 +46,12 @@ func (t *Table) RouteAdd(_ context.Context, req api.RouteRequest) (api.Rtentry, 
 	defer t.end()
 	req.Dst = req.Dst.Masked()
 	t.mu.Lock()
-	p, err := t.build(req)
-	if err == nil {
-		if _, found := t.current(req.Dst, func(*path) bool { return true }); !errors.Is(found, api.ESRCH) {
-			err = api.Errorf(api.EEXIST, "")
-		}
+	var p *path
+	_, err := t.exact(req.Dst)
+	if errors.Is(err, api.ESRCH) {
+		p, err = t.build(req)
+	} else {
+		err = api.Errorf(api.EEXIST, "")
 	}
 	usable := false
 	if err == nil {

@@ -2,5 +2,12 @@ package route
 
 import "net/netip"
 
-func mustAddr(s string) netip.Addr     { return netip.MustParseAddr(s) }
+// mustAddr parses an address; the empty string is none.
+func mustAddr(s string) netip.Addr {
+	if s == "" {
+		return netip.Addr{}
+	}
+	return netip.MustParseAddr(s)
+}
+
 func mustPrefix(s string) netip.Prefix { return netip.MustParsePrefix(s) }
