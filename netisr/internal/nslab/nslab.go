@@ -4,8 +4,10 @@ package nslab
 
 import (
 	"net"
+	"os"
 	"runtime"
 	"testing"
+	"unsafe"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -190,11 +192,53 @@ func NewSink(tb testing.TB, counter *ebpf.Map) *ebpf.Program {
 	})
 }
 
-// NewTransmitter makes the program of a [Generator]: what runs through it is
-// transmitted.
-func NewTransmitter(tb testing.TB) *ebpf.Program {
+// Window counts what a [Generator] has sent and what its receiver has handled.
+type Window struct {
+	progress *ebpf.Map
+	memory   []byte
+}
+
+// NewWindow makes a window with both counts 0.
+func NewWindow(tb testing.TB) *Window {
 	tb.Helper()
-	return newProgram(tb, "transmitter", asm.Instructions{asm.Mov.Imm(asm.R0, xdpTx), asm.Return()})
+	progress := newMap(tb, &ebpf.MapSpec{Name: "progress", Type: ebpf.Array, KeySize: 4, ValueSize: 16, MaxEntries: 1, Flags: unix.BPF_F_MMAPABLE})
+	memory, err := unix.Mmap(progress.FD(), 0, os.Getpagesize(), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = unix.Munmap(memory) })
+	return &Window{progress, memory}
+}
+
+// Sent is the number of packets that the generator has sent.
+func (w *Window) Sent() *uint64 { return (*uint64)(unsafe.Pointer(&w.memory[0])) }
+
+// Handled is the number of packets that the receiver says it has handled.
+func (w *Window) Handled() *uint64 { return (*uint64)(unsafe.Pointer(&w.memory[8])) }
+
+// NewTransmitter makes the program of a [Generator]. A packet that would be
+// more than size ahead of the receiver is not sent.
+func NewTransmitter(tb testing.TB, window *Window, size int) *ebpf.Program {
+	tb.Helper()
+	return newProgram(tb, "transmitter", asm.Instructions{
+		asm.StoreImm(asm.R10, -4, 0, asm.Word),
+		asm.LoadMapPtr(asm.R1, window.progress.FD()),
+		asm.Mov.Reg(asm.R2, asm.R10),
+		asm.Add.Imm(asm.R2, -4),
+		asm.FnMapLookupElem.Call(),
+		asm.JEq.Imm(asm.R0, 0, "drop"),
+		asm.LoadMem(asm.R1, asm.R0, 0, asm.DWord),
+		asm.LoadMem(asm.R2, asm.R0, 8, asm.DWord),
+		asm.Mov.Reg(asm.R3, asm.R1),
+		asm.Sub.Reg(asm.R3, asm.R2),
+		asm.JGE.Imm(asm.R3, int32(size), "drop"),
+		asm.Add.Imm(asm.R1, 1),
+		asm.StoreMem(asm.R0, 0, asm.R1, asm.DWord),
+		asm.Mov.Imm(asm.R0, xdpTx),
+		asm.Return(),
+		asm.Mov.Imm(asm.R0, xdpDrop).WithSymbol("drop"),
+		asm.Return(),
+	})
 }
 
 // NewPasser makes a program that passes everything, which turns on the
@@ -209,19 +253,28 @@ type xdpMD struct {
 	Data, DataEnd, DataMeta, IngressIfindex, RxQueueIndex, EgressIfindex uint32
 }
 
-// Generate transmits a packet a number of times from an interface, without
-// socket buffers, on a CPU. The pages of the packets are used again as the
-// receiver left them: it must not change them.
-func (ns *Namespace) Generate(tb testing.TB, transmitter *ebpf.Program, iface *net.Interface, packet []byte, count, cpu int) {
-	tb.Helper()
-	ns.Do(tb, func() {
-		var set unix.CPUSet
-		set.Set(cpu)
-		must(tb, unix.SchedSetaffinity(0, &set))
-		_, err := transmitter.Run(&ebpf.RunOptions{
-			Data: packet, Repeat: uint32(count), Flags: unix.BPF_F_TEST_XDP_LIVE_FRAMES, BatchSize: 64,
-			Context: xdpMD{DataEnd: uint32(len(packet)), IngressIfindex: uint32(iface.Index)},
-		})
-		must(tb, err)
+// Generator transmits a packet from an interface, without socket buffers. The
+// pages of the packets are used again as the receiver left them: it must not
+// change them.
+type Generator struct {
+	Program   *ebpf.Program // of [NewTransmitter]
+	Interface *net.Interface
+	Packet    []byte
+}
+
+// Send tries to transmit the packet a number of times. It must run inside
+// [Namespace.Do]. Each call costs about a millisecond.
+func (g Generator) Send(count int) error {
+	_, err := g.Program.Run(&ebpf.RunOptions{
+		Data: g.Packet, Repeat: uint32(count), Flags: unix.BPF_F_TEST_XDP_LIVE_FRAMES, BatchSize: 64,
+		Context: xdpMD{DataEnd: uint32(len(g.Packet)), IngressIfindex: uint32(g.Interface.Index)},
 	})
+	return err
+}
+
+// Bind binds the calling thread to a CPU.
+func Bind(cpu int) error {
+	var set unix.CPUSet
+	set.Set(cpu)
+	return unix.SchedSetaffinity(0, &set)
 }
