@@ -17,6 +17,7 @@ import (
 var (
 	RunDir = "/run/bsdnet"
 	BPFDir = "/run/bsdnet/bpf"
+	RcConf = "/etc/bsdnet/rc.conf"
 )
 
 // Instance names what belongs to one network namespace: a folder at run time
@@ -39,7 +40,7 @@ func (i Instance) Socket() string { return filepath.Join(i.Dir(), "control.sock"
 func (i Instance) PrivateNamespace() string { return filepath.Join(i.Dir(), "netns") }
 
 // Log is where a daemon without a supervisor writes.
-func (i Instance) Log() string { return filepath.Join(i.Dir(), "log") }
+func (i Instance) Log() string { return filepath.Join(RunDir, i.Name+".log") }
 
 func (i Instance) record() string { return filepath.Join(i.Dir(), "instance.json") }
 

@@ -273,7 +273,7 @@ func (d *Daemon) Unload() error {
 	err := restore(d.instance, d.record)
 	d.cancel()
 	d.slow.close()
-	err = errors.Join(err, d.instance.Remove())
+	err = errors.Join(err, d.instance.Remove(), removeLog(d.instance))
 	close(d.unloaded)
 	return err
 }

@@ -15,10 +15,25 @@ import (
 // and folders go. It goes as far as it can and reports all that failed.
 func Unload(instance Instance) error {
 	record, err := instance.ReadRecord()
+	if errors.Is(err, ErrNoInstance) && exists(instance.PinDir()) {
+		record, err = &Record{}, nil
+	}
 	if err != nil {
 		return err
 	}
-	return errors.Join(restore(instance, record), instance.Remove())
+	return errors.Join(restore(instance, record), instance.Remove(), removeLog(instance))
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+func removeLog(instance Instance) error {
+	if err := os.Remove(instance.Log()); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // restore detaches every interface and undoes what was changed on it.

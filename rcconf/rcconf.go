@@ -304,3 +304,53 @@ func excerpt(text string) string {
 	}
 	return text
 }
+
+// Interfaces returns the names of the interfaces that the file configures, in
+// order: those with a variable ifconfig_NAME, without its suffixes.
+func (c *Config) Interfaces() []string {
+	var names []string
+	for _, v := range c.Variables {
+		name, ok := strings.CutPrefix(v.Name, "ifconfig_")
+		if !ok || name == "DEFAULT" || name == "" {
+			continue
+		}
+		if i := strings.IndexByte(name, '_'); i >= 0 {
+			name = name[:i]
+		}
+		if name != "lo0" && !contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+func contains(names []string, name string) bool {
+	for _, n := range names {
+		if n == name {
+			return true
+		}
+	}
+	return false
+}
+
+// Forwarding returns the sysctl settings of gateway_enable and
+// ipv6_gateway_enable, as far as the file has them.
+func (c *Config) Forwarding() (map[string]string, error) {
+	settings := make(map[string]string)
+	var errs []error
+	for variable, oid := range map[string]string{
+		"gateway_enable":      "net.inet.ip.forwarding",
+		"ipv6_gateway_enable": "net.inet6.ip6.forwarding",
+	} {
+		if _, ok := c.byName[variable]; !ok {
+			continue
+		}
+		yes, err := c.Yes(variable)
+		errs = append(errs, err)
+		settings[oid] = "0"
+		if yes {
+			settings[oid] = "1"
+		}
+	}
+	return settings, errors.Join(errs...)
+}

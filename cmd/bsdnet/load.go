@@ -1,0 +1,286 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/bsdnet/bsdnet/control"
+	"github.com/bsdnet/bsdnet/loader"
+	"github.com/bsdnet/bsdnet/rcconf"
+)
+
+// readyFile is the descriptor on which a background daemon tells how its
+// start went: one line of JSON.
+const readyFile = 3
+
+func loadCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "load",
+		Usage:     "put interfaces under the data path, and start the daemon if it does not run",
+		UsageText: "bsdnet load [-i IF ... | -i any] [-f rc.conf] [--mode auto|xdp|tc] [--takeover] [--foreground]",
+		Description: "Returns when the fast path is ready. Without -i, the interfaces named in rc.conf are taken.\n" +
+			"A second load adds interfaces. Nothing is forwarded until net.inet.ip.forwarding (gateway_enable)\n" +
+			"or net.inet6.ip6.forwarding (ipv6_gateway_enable) is on.",
+		Flags: []cli.Flag{
+			&cli.StringSliceFlag{Name: "interface", Aliases: []string{"i"}, Usage: "interface to take, or any; may be given several times"},
+			&cli.StringFlag{Name: "file", Aliases: []string{"f"}, Usage: "configuration in the form of rc.conf(5)"},
+			&cli.StringFlag{Name: "mode", Value: "auto", Usage: "build to use: auto, xdp (native) or tc"},
+			&cli.BoolFlag{Name: "takeover", Usage: "load also where Linux filters or translates forwarded packets, and replace other XDP programs"},
+			&cli.BoolFlag{Name: "foreground", Usage: "stay in the foreground; for service managers (Type=notify)"},
+		},
+		Action: load,
+	}
+}
+
+func load(c *cli.Context) error {
+	if c.Args().Len() > 0 {
+		return usageError{fmt.Errorf("load: unexpected argument: %s", c.Args().First())}
+	}
+	request, settings, err := loadRequest(c)
+	if err != nil {
+		return err
+	}
+	if client, err := control.Dial(); err == nil {
+		if c.Bool("foreground") {
+			return errors.New("load: the daemon runs already")
+		}
+		return loadMore(c.Context, client, request, settings)
+	}
+	if os.Geteuid() != 0 {
+		return errors.New("load: must be root")
+	}
+	if c.Bool("foreground") {
+		return foreground(c.Context, request, settings)
+	}
+	return background(c.Context)
+}
+
+// loadRequest makes the request out of flags and rc.conf, and the sysctl
+// settings that rc.conf asks for.
+func loadRequest(c *cli.Context) (control.LoadRequest, map[string]string, error) {
+	mode, err := loader.ParseMode(c.String("mode"))
+	if err != nil {
+		return control.LoadRequest{}, nil, usageError{fmt.Errorf("load: %w", err)}
+	}
+	request := control.LoadRequest{Mode: mode, Takeover: c.Bool("takeover")}
+	for _, name := range c.StringSlice("interface") {
+		if name == "any" {
+			request.Any = true
+			continue
+		}
+		request.Interfaces = append(request.Interfaces, name)
+	}
+	path := c.String("file")
+	if path == "" && len(c.StringSlice("interface")) == 0 {
+		if _, err := os.Stat(control.RcConf); err == nil {
+			path = control.RcConf
+		}
+	}
+	settings := make(map[string]string)
+	if path != "" {
+		config, err := rcconf.ParseFile(path)
+		if err != nil {
+			return request, nil, err
+		}
+		if len(request.Interfaces) == 0 && !request.Any {
+			request.Interfaces = config.Interfaces()
+		}
+		if settings, err = config.Forwarding(); err != nil {
+			return request, nil, err
+		}
+	}
+	return request, settings, nil
+}
+
+func loadMore(ctx context.Context, client *control.Client, request control.LoadRequest, settings map[string]string) error {
+	reply, err := control.Call[*control.LoadReply](ctx, client, "load", request)
+	if err != nil {
+		return fmt.Errorf("load: %w", err)
+	}
+	if err := applySettings(ctx, client, settings); err != nil {
+		return fmt.Errorf("load: %w", err)
+	}
+	printLoaded(os.Stdout, os.Stderr, reply)
+	return nil
+}
+
+func applySettings(ctx context.Context, client *control.Client, settings map[string]string) error {
+	if len(settings) == 0 {
+		return nil
+	}
+	_, err := control.Call[[]control.SysctlValue](ctx, client, "sysctl", control.SysctlRequest{Set: settings})
+	return err
+}
+
+// ready is what a daemon tells the one who started it.
+type ready struct {
+	Error string             `json:"error,omitempty"`
+	Reply *control.LoadReply `json:"reply,omitempty"`
+}
+
+// background starts this program again as the daemon and waits until the fast
+// path is ready.
+func background(ctx context.Context) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	instance, err := control.Current()
+	if err != nil {
+		return err
+	}
+	log, err := openLog(instance)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	read, write, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer read.Close()
+	daemon := exec.Command(self, append([]string{"load", "--foreground"}, os.Args[loadArgument():]...)...)
+	daemon.ExtraFiles = []*os.File{write}
+	daemon.Stdout, daemon.Stderr = log, log
+	daemon.Env = append(os.Environ(), "BSDNET_READY=1")
+	daemon.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := daemon.Start(); err != nil {
+		write.Close()
+		return fmt.Errorf("start daemon: %w", err)
+	}
+	write.Close()
+	line, err := bufio.NewReader(read).ReadBytes('\n')
+	if err != nil {
+		state, waitErr := daemon.Process.Wait()
+		return fmt.Errorf("daemon ended before it was ready (%v): see %s", errors.Join(waitErr, stateError(state)), instance.Log())
+	}
+	var outcome ready
+	if err := json.Unmarshal(line, &outcome); err != nil {
+		return fmt.Errorf("read outcome of the daemon: %w", err)
+	}
+	if outcome.Error != "" {
+		_, _ = daemon.Process.Wait()
+		return errors.New("load: " + outcome.Error)
+	}
+	printLoaded(os.Stdout, os.Stderr, outcome.Reply)
+	return daemon.Process.Release()
+}
+
+func stateError(state *os.ProcessState) error {
+	if state == nil {
+		return nil
+	}
+	return errors.New(state.String())
+}
+
+// loadArgument is where the arguments after the word load begin.
+func loadArgument() int {
+	for i, arg := range os.Args {
+		if arg == "load" {
+			return i + 1
+		}
+	}
+	return len(os.Args)
+}
+
+// openLog opens the file of a daemon without a supervisor, outside the
+// instance's folder until that exists.
+func openLog(instance control.Instance) (*os.File, error) {
+	if err := os.MkdirAll(control.RunDir, 0o755); err != nil {
+		return nil, err
+	}
+	return os.OpenFile(instance.Log(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640)
+}
+
+// foreground is the daemon.
+func foreground(ctx context.Context, request control.LoadRequest, settings map[string]string) error {
+	log := slog.New(logHandler())
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	signal.Ignore(syscall.SIGHUP, syscall.SIGPIPE)
+	daemon, reply, err := control.Start(ctx, log, request)
+	if err == nil {
+		_, err = daemon.Sysctl(control.SysctlRequest{Set: settings})
+	}
+	tellReady(reply, err)
+	if err != nil {
+		return fmt.Errorf("load: %w", err)
+	}
+	for _, entry := range reply.Attached {
+		log.Info("interface loaded", "interface", entry.Name, "mode", entry.Mode, "why", entry.Why)
+	}
+	for _, warning := range reply.Warnings {
+		log.Warn(warning)
+	}
+	return daemon.Serve(ctx)
+}
+
+func logHandler() slog.Handler {
+	if info, err := os.Stderr.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
+		return slog.NewTextHandler(os.Stderr, nil)
+	}
+	return slog.NewJSONHandler(os.Stderr, nil)
+}
+
+// tellReady tells the parent process or the service manager.
+func tellReady(reply *control.LoadReply, err error) {
+	if os.Getenv("BSDNET_READY") != "" {
+		outcome := ready{Reply: reply}
+		if err != nil {
+			outcome.Error = err.Error()
+		}
+		file := os.NewFile(readyFile, "ready")
+		_ = json.NewEncoder(file).Encode(outcome) // the parent may have gone
+		file.Close()
+		return
+	}
+	if err == nil {
+		notifyService("READY=1")
+	}
+}
+
+// notifyService speaks sd_notify(3), if a service manager listens.
+func notifyService(state string) {
+	path := os.Getenv("NOTIFY_SOCKET")
+	if path == "" {
+		return
+	}
+	if strings.HasPrefix(path, "@") {
+		path = "\x00" + path[1:]
+	}
+	conn, err := net.Dial("unixgram", path)
+	if err != nil {
+		return
+	}
+	defer conn.Close()
+	_, _ = conn.Write([]byte(state))
+}
+
+func printLoaded(stdout, stderr io.Writer, reply *control.LoadReply) {
+	for _, entry := range reply.Attached {
+		build := "native XDP"
+		if entry.Mode == string(loader.ModeTC) {
+			build = "TC"
+		}
+		fmt.Fprintf(stdout, "%s: %s (%s)\n", entry.Name, build, entry.Why)
+	}
+	if reply.Adopted {
+		fmt.Fprintln(stdout, "adopted the data path that was loaded")
+	}
+	for _, warning := range reply.Warnings {
+		fmt.Fprintf(stderr, "bsdnet: warning: %s\n", warning)
+	}
+}

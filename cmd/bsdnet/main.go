@@ -1,0 +1,138 @@
+// Command bsdnet is the BSD network stack for a Linux host.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/bsdnet/bsdnet/control"
+)
+
+// version is set by the build.
+var version = "development"
+
+// Exit codes beyond those that a BSD command defines for itself.
+const (
+	exitError      = 1
+	exitDegraded   = 3
+	exitNoInstance = 4
+	exitUsage      = 64
+)
+
+func main() { os.Exit(run(os.Args)) }
+
+// run is main with the arguments given; it returns the exit status.
+func run(args []string) int {
+	name := filepath.Base(args[0])
+	if front, ok := frontEnds[name]; ok {
+		return front(context.Background(), args[1:])
+	}
+	if len(args) > 1 {
+		if front, ok := frontEnds[args[1]]; ok {
+			return front(context.Background(), args[2:])
+		}
+	}
+	if err := app().Run(args); err != nil {
+		return report("bsdnet", err)
+	}
+	return 0
+}
+
+// usageError is a command line that makes no sense.
+type usageError struct{ error }
+
+// statusError carries an exit status; its text, if any, has been printed.
+type statusError int
+
+func (e statusError) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
+
+// report prints an error the way that err(3) does and returns the exit status.
+func report(program string, err error) int {
+	var status statusError
+	if errors.As(err, &status) {
+		return int(status)
+	}
+	for _, line := range strings.Split(err.Error(), "\n") {
+		fmt.Fprintf(os.Stderr, "%s: %s\n", program, line)
+	}
+	var usage usageError
+	switch {
+	case errors.As(err, &usage):
+		return exitUsage
+	case errors.Is(err, control.ErrNoInstance):
+		return exitNoInstance
+	}
+	return exitError
+}
+
+func app() *cli.App {
+	return &cli.App{
+		Name:            "bsdnet",
+		Usage:           "the BSD network stack for a Linux host",
+		Version:         version,
+		HideHelpCommand: true,
+		Description: "Loads the data path into the kernel as XDP and TC programs and runs the daemon behind it.\n" +
+			"BSD commands are there by their own names: bsdnet route, netstat, arp, ndp, pfilctl, sysctl.",
+		ExitErrHandler: func(*cli.Context, error) {},
+		OnUsageError:   func(_ *cli.Context, err error, _ bool) error { return usageError{err} },
+		CommandNotFound: func(_ *cli.Context, name string) {
+			fmt.Fprintf(os.Stderr, "bsdnet: no such command: %s (try bsdnet --help)\n", name)
+			os.Exit(exitUsage)
+		},
+		Action: func(c *cli.Context) error {
+			if c.Args().Len() > 0 {
+				return usageError{fmt.Errorf("no such command: %s (try bsdnet --help)", c.Args().First())}
+			}
+			return cli.ShowAppHelp(c)
+		},
+		Commands: append([]*cli.Command{
+			loadCommand(), unloadCommand(), statusCommand(), mountCommand(), installLinksCommand(),
+		}, frontEndCommands()...),
+	}
+}
+
+// frontEnds are the BSD commands, which parse their own arguments.
+var frontEnds map[string]func(ctx context.Context, args []string) int
+
+func init() {
+	frontEnds = map[string]func(ctx context.Context, args []string) int{
+		"sysctl":  sysctlMain,
+		"pfilctl": pfilctlMain,
+		"netstat": netstatMain,
+		"route":   routeMain,
+		"arp":     arpMain,
+		"ndp":     ndpMain,
+	}
+}
+
+// frontEndUsage is the help line of each BSD command.
+var frontEndUsage = map[string]string{
+	"sysctl":  "get and set kernel state of the stack: sysctl [-adeNnq] name[=value] ...",
+	"pfilctl": "manage packet filter hooks: pfilctl heads | hooks | link | unlink",
+	"netstat": "show network status: netstat -rn | -i | -s | -Q | -w wait",
+	"route":   "manipulate the routing tables: route [-dnqtv] command [[modifiers] args]",
+	"arp":     "display and control the ARP table: arp [-n] -a | host | -d | -s",
+	"ndp":     "display and control the neighbour discovery table: ndp -a | host | -d | -s",
+}
+
+func frontEndCommands() []*cli.Command {
+	var commands []*cli.Command
+	for _, name := range []string{"route", "arp", "ndp", "netstat", "pfilctl", "sysctl"} {
+		commands = append(commands, &cli.Command{
+			Name: name, Usage: frontEndUsage[name], Category: "BSD commands", SkipFlagParsing: true,
+			Action: func(c *cli.Context) error {
+				if status := frontEnds[name](c.Context, c.Args().Slice()); status != 0 {
+					return statusError(status)
+				}
+				return nil
+			},
+		})
+	}
+	return commands
+}

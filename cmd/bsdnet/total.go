@@ -1,0 +1,18 @@
+package main
+
+import (
+	"github.com/bsdnet/bsdnet/bpf"
+	"github.com/bsdnet/bsdnet/control"
+)
+
+// total sums the counters of interfaces.
+func total(all []control.InterfaceCounters) (sum bpf.IfData) {
+	for _, i := range all {
+		sum.Ipackets += i.Data.Ipackets
+		sum.Ibytes += i.Data.Ibytes
+		sum.Iqdrops += i.Data.Iqdrops
+		sum.Opackets += i.Data.Opackets
+		sum.Obytes += i.Data.Obytes
+	}
+	return sum
+}
