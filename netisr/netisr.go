@@ -228,6 +228,17 @@ func (n *Netisr) Queue(number int, p *Packet) error {
 	return nil
 }
 
+// Free ends the ownership of a packet off its thread. It may be called on any
+// goroutine; on a netisr thread [Thread.Free] is cheaper.
+func (n *Netisr) Free(p *Packet) {
+	p.Next = nil
+	if p.jumbo {
+		n.pool.giveJumbo(p)
+		return
+	}
+	n.pool.give([]*Packet{p})
+}
+
 // Post makes a thread call a function, soon, and returns at once. It may be
 // called on any goroutine, a netisr thread included.
 func (n *Netisr) Post(id int, call func(*Thread)) error {

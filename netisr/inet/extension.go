@@ -11,6 +11,11 @@ type Upper struct {
 	Fragment bool  // there is a fragment header
 	NotFirst bool  // and its offset is not 0, so the upper layer's header is not here
 	Routing  int   // offset of the first routing header, 0 if there is none
+
+	// Misplaced is the offset of the next-header field that names a
+	// hop-by-hop header elsewhere than after the IPv6 header, 0 if there is
+	// none (RFC 8200, 4.1).
+	Misplaced int
 }
 
 // UpperLayer walks the extension headers of a packet that [Header6] accepts.
@@ -25,6 +30,9 @@ func UpperLayer(packet []byte) Upper {
 				return u
 			}
 			length = 8 + 8*int(packet[u.Offset+1])
+			if u.Proto == ProtoHopByHop && u.Offset != HeaderLen6 && u.Misplaced == 0 {
+				u.Misplaced = u.Next
+			}
 			if u.Proto == ProtoRouting && u.Routing == 0 {
 				u.Routing = u.Offset
 			}
