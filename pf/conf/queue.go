@@ -106,7 +106,7 @@ type ALTQ struct {
 
 	// Bandwidth is the resolved bits a second.
 	Bandwidth uint64 `json:"bandwidth"`
-	// BandwidthText is what was written, to print it again.
+	// Written is the bandwidth as in the file, to print it again.
 	Written Bandwidth `json:"written"`
 
 	// TBRSize is the token bucket of the interface in bytes.
@@ -114,4 +114,18 @@ type ALTQ struct {
 	Priority uint8       `json:"priority,omitempty"`
 	Limit    uint32      `json:"limit,omitempty"`
 	Options  ALTQOptions `json:"options,omitzero"`
+
+	// The curves of hfsc and fairq, resolved.
+	LinkShare  ServiceCurve `json:"linkshare,omitzero"`
+	RealTime   ServiceCurve `json:"realtime,omitzero"`
+	UpperLimit ServiceCurve `json:"upperlimit,omitzero"`
+
+	root   *ALTQ // the interface
+	isRoot bool
+	// What the checks add up: of an interface its classes and the priorities
+	// in use, of a queue those below.
+	rootClasses, defaultClasses int
+	priorities                  uint32
+	childBits                   uint64
+	childShares, childRealTimes []ServiceCurve
 }

@@ -159,8 +159,9 @@ type Rule struct {
 	// SetPrio are the priorities of packets, and of TCP ACKs and low-delay ones.
 	SetPrio [2]Optional `json:"setPrio"`
 	// SetDelay is in milliseconds; 0 is none.
-	SetDelay uint16 `json:"setDelay,omitempty"`
-	Queue    string `json:"queue,omitempty"`
+	SetDelay    uint16 `json:"setDelay,omitempty"`
+	HasSetDelay bool   `json:"-"`
+	Queue       string `json:"queue,omitempty"`
 	// AckQueue is the queue of TCP ACKs and low-delay packets.
 	AckQueue string        `json:"ackQueue,omitempty"`
 	Dummynet DummynetPipes `json:"dummynet,omitzero"`
@@ -208,6 +209,9 @@ type AnchorCall struct {
 	Inline bool `json:"inline,omitempty"`
 	// Target holds the rules of an inline anchor.
 	Target *Anchor `json:"-"`
+
+	written  string // the name of a call, as in the file
+	absolute bool
 }
 
 // EtherAddr is one side of an ether rule; the zero value matches everything.

@@ -21,6 +21,8 @@ type Ruleset struct {
 
 	// Messages are the warnings; a Ruleset exists only without errors.
 	Messages ErrorList `json:"messages,omitempty"`
+
+	loads []AnchorFile
 }
 
 // Anchor is one ruleset: the main one, or an anchor's.
@@ -45,7 +47,13 @@ type Anchor struct {
 	// Children are the anchors below that have rules or tables, by path.
 	Children []*Anchor `json:"children,omitempty"`
 
-	counter int // next rule number
+	optimized []*Table // made by the optimizer
+
+	name    string  // last element of Path
+	counter int     // next rule number
+	moved   *Anchor // of the holder of an inline anchor: its final place
+
+	etherCounter int // next number of an ether rule
 }
 
 // lists gives the rule lists in the order pfctl prints them.
@@ -95,11 +103,11 @@ func (a *Anchor) child(name string) *Anchor {
 	if a.Path != "" {
 		path = a.Path + "/" + name
 	}
-	i := sort.Search(len(a.Children), func(i int) bool { return a.Children[i].Path >= path })
-	if i < len(a.Children) && a.Children[i].Path == path {
+	i := sort.Search(len(a.Children), func(i int) bool { return a.Children[i].name >= name })
+	if i < len(a.Children) && a.Children[i].name == name {
 		return a.Children[i]
 	}
-	c := &Anchor{Path: path}
+	c := &Anchor{Path: path, name: name}
 	a.Children = append(a.Children, nil)
 	copy(a.Children[i+1:], a.Children[i:])
 	a.Children[i] = c
@@ -126,8 +134,10 @@ type Directive struct {
 	Anchor string `json:"anchor,omitempty"`
 	// Text is the line as printed.
 	Text string `json:"text"`
-	// Table is set for tables.
+	// Table is set for tables, and Text is empty.
 	Table *Table `json:"-"`
+
+	holder *Anchor // where it was read
 }
 
 // TableEntry is an address of a table.
@@ -137,6 +147,9 @@ type TableEntry struct {
 	// Interface and Weight are of pools that became tables (OpenBSD).
 	Interface string `json:"interface,omitempty"`
 	Weight    uint16 `json:"weight,omitempty"`
+
+	family  AddressFamily // of 0/0
+	tooLong bool          // prefix length of an IPv4 address above 32
 }
 
 // Table is a table definition.
