@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 	"strings"
@@ -358,7 +359,11 @@ func readEntries(env *Env, command, name string, set func([]string) int) int {
 	}
 	f, err := env.Open(name)
 	if err != nil {
-		env.warn(command, "cannot open %s: %v", name, errors.Unwrap(err))
+		var cause *fs.PathError
+		if errors.As(err, &cause) {
+			err = cause.Err
+		}
+		env.warn(command, "cannot open %s: %v", name, err)
 		return 1
 	}
 	defer f.Close()
