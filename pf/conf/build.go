@@ -426,9 +426,6 @@ func (p *parser) expandLabels(r *Rule) {
 		replaceMacro(s, "$srcport", func() string { return labelPort(r.Src.Port) })
 		replaceMacro(s, "$dstport", func() string { return labelPort(r.Dst.Port) })
 		replaceMacro(s, "$proto", func() string { return protocolName(r.Protocol) })
-		if p.dialect == FreeBSD {
-			replaceMacro(s, "$nr", func() string { return fmt.Sprint(p.target.counter) })
-		}
 		if len(*s) > limit {
 			p.warn(SeverityError, "pfctl: expand_label: label too long")
 			*s = (*s)[:limit]

@@ -173,14 +173,18 @@ func (p *parser) selectSections() {
 	})
 }
 
-// Finish fills $nr into labels and tags. In OpenBSD and DragonFly it is the
-// index after optimization, so this comes after [Optimize].
+// Finish fills $nr into labels and tags: the number of the rule, which in OpenBSD
+// and DragonFly is its index. As both change with [Optimize], this comes after.
 func (rs *Ruleset) Finish() {
 	rs.Main.Walk(func(a *Anchor) {
 		for _, rules := range a.lists() {
 			for i, r := range rules {
+				n := i
+				if rs.Dialect == FreeBSD {
+					n = r.Number
+				}
 				r.forLabels(func(s *string, _ int) {
-					replaceMacro(s, "$nr", func() string { return fmt.Sprint(i) })
+					replaceMacro(s, "$nr", func() string { return fmt.Sprint(n) })
 				})
 			}
 		}
