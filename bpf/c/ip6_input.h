@@ -51,7 +51,7 @@ inline_always struct ipv6hdr *ip6_header(ctx_t *ctx, const struct mbuf *m)
  */
 inline_always void ip6_describe(ctx_t *ctx, struct mbuf *m, const struct ipv6hdr *ip6)
 {
-	__u32 off = m->l3_off + sizeof(*ip6);
+	__u64 off = m->l3_off + sizeof(*ip6);
 	__u8 next = ip6->nexthdr;
 
 	m->ip_len = sizeof(*ip6) + bpf_ntohs(ip6->payload_len);
@@ -66,6 +66,7 @@ inline_always void ip6_describe(ctx_t *ctx, struct mbuf *m, const struct ipv6hdr
 		struct ip6_extension *ext;
 		struct ip6_fragment *frag;
 
+		opaque(off);
 		if (off > L4_OFF_MAX)
 			break;
 		switch (next) {

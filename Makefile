@@ -1,0 +1,54 @@
+# The two commands of the README, `make demo` and `make test`, install what
+# they lack; everything else supposes that one of them ran.
+
+GO       := ./internal/setup/go
+VERSION  := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS  := -s -w -X main.version=$(VERSION)
+PACKAGES := ./...
+
+export CGO_ENABLED := 0
+
+.PHONY: all build setup demo test test-short bench generate fuzz vm clean
+
+all: build
+
+build: bin/bsdnet
+
+bin/bsdnet: FORCE
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/bsdnet
+
+FORCE:
+
+# Debian packages and, if there is none that will do, a Go toolchain.
+setup:
+	./internal/setup/packages
+
+demo: setup build
+	./internal/demo/demo
+
+# All tests, with the kernels in QEMU.
+test: setup build
+	$(GO) vet $(PACKAGES)
+	$(GO) test -p 1 -timeout 40m $(PACKAGES)
+	$(MAKE) --no-print-directory vm
+
+# Without QEMU.
+test-short: build
+	$(GO) test -p 1 -short $(PACKAGES)
+
+# Loads every program on Debian's 6.1 kernel.
+vm: build
+	$(GO) test -count=1 -v -run 'TestVM' -tags vm ./internal/vm
+
+bench: setup build
+	$(GO) test -count=1 -v -timeout 30m -tags bench -run 'TestBench' ./internal/bench
+
+# Compiles the data path anew; a test compares the result with what is committed.
+generate:
+	$(GO) generate ./bpf
+
+fuzz:
+	./internal/setup/fuzz
+
+clean:
+	rm -rf bin .cache
