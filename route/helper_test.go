@@ -1,6 +1,10 @@
 package route
 
-import "net/netip"
+import (
+	"net/netip"
+
+	"github.com/bsdnet/bsdnet/route/api"
+)
 
 // mustAddr parses an address; the empty string is none.
 func mustAddr(s string) netip.Addr {
@@ -11,3 +15,5 @@ func mustAddr(s string) netip.Addr {
 }
 
 func mustPrefix(s string) netip.Prefix { return netip.MustParsePrefix(s) }
+
+var routeFilterAll = api.RouteFilter{}
