@@ -1,7 +1,6 @@
 package netisr_test
 
 import (
-
 	"sync/atomic"
 	"testing"
 	"time"
