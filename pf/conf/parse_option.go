@@ -273,7 +273,7 @@ func (p *parser) setFingerprints() {
 		f, bad, err = ReadFingerprints(bytes.NewReader(data), name)
 	}
 	if err != nil {
-		p.warn(SeverityError, "pfctl: open(%s): %s", name, systemError(err))
+		p.warn(SeverityError, "pfctl: open(%s): %s", name, SystemError(err))
 		p.fail("error loading fingerprints %s", name)
 		return
 	}

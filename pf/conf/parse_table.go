@@ -1,14 +1,10 @@
 package conf
 
 import (
-	"bufio"
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net/netip"
-	"os"
 	"strings"
 	"syscall"
 )
@@ -187,8 +183,8 @@ func tablePrefix(e TableEntry) TablePrefix {
 	return TablePrefix{Prefix: prefix, Not: e.Not, Weight: e.Weight}
 }
 
-// systemError is the reason of a failed file operation in the words of errno.
-func systemError(err error) string {
+// SystemError is the reason of a failed file operation in the words of errno.
+func SystemError(err error) string {
 	var e syscall.Errno
 	switch {
 	case errors.As(err, &e):
@@ -200,99 +196,4 @@ func systemError(err error) string {
 		return "Permission denied"
 	}
 	return err.Error()
-}
-
-// loadTable reads a file of addresses.
-func (p *parser) loadTable(t *Table, name string) bool {
-	var r io.ReadCloser
-	var err error
-	if p.cfg.Open != nil {
-		r, err = p.cfg.Open(name)
-	} else {
-		r, err = os.Open(name)
-	}
-	if err != nil {
-		p.fail("cannot load \"%s\": %s", name, systemError(err))
-		return false
-	}
-	defer r.Close()
-	in := io.LimitReader(r, p.limits.TableBytes+1)
-	f := tableFile{parser: p, table: t}
-	scanner := bufio.NewScanner(in)
-	scanner.Buffer(nil, 1<<20)
-	var total int64
-	for scanner.Scan() {
-		line := scanner.Bytes()
-		total += int64(len(line)) + 1
-		if i := bytes.IndexAny(line, "#;"); i >= 0 {
-			line = line[:i]
-		}
-		for word := range bytes.FieldsFuncSeq(line, func(r rune) bool { return r <= ' ' }) {
-			if !f.word(string(word)) {
-				p.fail("file \"%s\" contains bad data", name)
-				return false
-			}
-		}
-	}
-	switch err := scanner.Err(); {
-	case errors.Is(err, bufio.ErrTooLong):
-		p.fail("file \"%s\" contains bad data", name)
-	case err != nil:
-		p.fail("cannot load \"%s\": %s", name, systemError(err))
-	case total > p.limits.TableBytes:
-		p.fail("cannot load \"%s\": File too large", name)
-	}
-	return !p.failed
-}
-
-// tableFile is the state of reading one file.
-type tableFile struct {
-	*parser
-	table      *Table
-	wantWeight bool
-	last       int // index of the first prefix that a weight is for
-}
-
-func (f *tableFile) word(s string) bool {
-	t := f.table
-	if f.wantWeight {
-		n, reason := strtonum(s, 1, 65535)
-		if reason != "" {
-			f.warn(SeverityError, "failed to convert weight %s", s)
-			return false
-		}
-		for i := f.last; i < len(t.Prefixes); i++ {
-			t.Prefixes[i].Weight = uint16(n)
-		}
-		f.wantWeight = false
-		return true
-	}
-	if s == "weight" && f.dialect == OpenBSD {
-		f.wantWeight = true
-		return true
-	}
-	not := false
-	for s != "" && s[0] == '!' {
-		not, s = !not, s[1:]
-	}
-	f.last = len(t.Prefixes)
-	if h, ok := plainHost(s); ok {
-		return f.add(h, not)
-	}
-	hosts := f.host(s)
-	for _, h := range hosts {
-		if !f.add(h, not) {
-			return false
-		}
-	}
-	return hosts != nil
-}
-
-func (f *tableFile) add(h host, not bool) bool {
-	if h.family == Inet && h.mask > 32 {
-		return false
-	}
-	h.not = not
-	f.table.Prefixes = append(f.table.Prefixes, tablePrefix(tableEntry(h)))
-	return true
 }

@@ -468,7 +468,7 @@ func (p *parser) includeStatement(s *Statement) {
 
 // fileError is how warn(3) shows that a file cannot be opened.
 func (p *parser) fileError(name string, err error) string {
-	text := systemError(err)
+	text := SystemError(err)
 	if p.dialect == OpenBSD {
 		return "pushfile: " + name + ": " + text
 	}
