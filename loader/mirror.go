@@ -114,6 +114,13 @@ const (
 	xdpFeatureNdoXmit    = 1 << 2
 )
 
+// genlHeader is struct genlmsghdr with its reserved bytes zero, which newer
+// families insist on.
+type genlHeader [nl.SizeofGenlmsg]byte
+
+func (h genlHeader) Len() int          { return len(h) }
+func (h genlHeader) Serialize() []byte { return h[:] }
+
 // xdpFeatures asks the netdev family of generic netlink.
 func xdpFeatures(ifindex int) (uint64, error) {
 	family, err := netlink.GenlFamilyGet("netdev")
@@ -121,7 +128,7 @@ func xdpFeatures(ifindex int) (uint64, error) {
 		return 0, err
 	}
 	request := nl.NewNetlinkRequest(int(family.ID), 0)
-	request.AddData(&nl.Genlmsg{Command: netdevCmdDevGet, Version: uint8(family.Version)})
+	request.AddData(genlHeader{netdevCmdDevGet, uint8(family.Version)})
 	request.AddData(nl.NewRtAttr(netdevADevIfindex, nl.Uint32Attr(uint32(ifindex))))
 	replies, err := request.Execute(unix.NETLINK_GENERIC, 0)
 	if err != nil {
