@@ -13,6 +13,7 @@ type fib struct {
 	path     dataPath
 	nexthops *nexthopTable
 	routes   map[netip.Prefix]*nexthop
+	strange  []netip.Prefix // taken over with a next hop that makes no sense
 }
 
 func newFib(path dataPath, now func() time.Time) *fib {
@@ -27,7 +28,8 @@ func newFib(path dataPath, now func() time.Time) *fib {
 func (f *fib) adopt() error {
 	return f.path.routes(func(dst netip.Prefix, number uint32) {
 		if number == 0 || number >= f.path.nexthops() {
-			return // not ours to understand: reconcile overwrites or deletes it
+			f.strange = append(f.strange, dst)
+			return
 		}
 		f.routes[dst] = f.nexthops.adopt(number)
 	})
@@ -106,20 +108,13 @@ func (f *fib) reconcile(wanted map[netip.Prefix]nexthopKey) error {
 			changes = append(changes, fibChange{dst: dst, delete: true})
 		}
 	}
-	// Entries whose next hop made no sense are known to the map alone.
-	var strange []netip.Prefix
-	err := f.path.routes(func(dst netip.Prefix, _ uint32) {
-		if _, ok := f.routes[dst]; ok {
-			return
-		}
+	errs := []error{f.commit(changes)}
+	for _, dst := range f.strange {
 		if _, ok := wanted[dst]; !ok {
-			strange = append(strange, dst)
+			errs = append(errs, f.path.deleteRoute(dst))
 		}
-	})
-	errs := []error{err, f.commit(changes)}
-	for _, dst := range strange {
-		errs = append(errs, f.path.deleteRoute(dst))
 	}
+	f.strange = nil
 	return errors.Join(errs...)
 }
 

@@ -114,8 +114,8 @@ func (t *Table) follow() {
 	defer second.Stop()
 	audit := time.NewTimer(t.options.Audit)
 	defer audit.Stop()
-	var resync *time.Timer
-	var resyncC <-chan time.Time
+	var resync <-chan time.Time
+	var asked time.Time // when the pending resync was first asked for
 	for {
 		select {
 		case <-t.stop:
@@ -126,11 +126,12 @@ func (t *Table) follow() {
 			t.takeInterfaces(t.queue.take())
 		case after := <-t.resync:
 			if resync == nil {
-				resync = time.NewTimer(after)
-				resyncC = resync.C
+				asked = time.Now()
 			}
-		case <-resyncC:
-			resync, resyncC = nil, nil
+			// A later event puts it off, but not for ever.
+			resync = time.After(max(0, min(after, time.Until(asked.Add(settleMax)))))
+		case <-resync:
+			resync = nil
 			audit.Reset(t.audit())
 		case <-audit.C:
 			audit.Reset(t.audit())
@@ -246,8 +247,8 @@ func (t *Table) takeInterfaces(events []ifnet.Event) {
 		if gone {
 			t.askResync(settle)
 		}
-		if e.Kind == ifnet.Detach {
-			t.detach(e.If.Index)
+		if e.Kind == ifnet.Detach || e.Kind == ifnet.Link && !e.If.Up {
+			t.linkGone(e.If.Index)
 		}
 	}
 	for index := range changed {
@@ -263,18 +264,34 @@ func (t *Table) takeInterfaces(events []ifnet.Event) {
 				t.rib.dirty[dst] = struct{}{}
 			}
 		}
+		if p.owner == ownerBSD && !p.mirrored {
+			t.wakeMirror()
+		}
 	})
-	t.wakeMirror()
 }
 
-// detach takes out the routes over an interface that is no more. Linux does
-// the same but does not tell of it.
-func (t *Table) detach(index int) {
-	if _, ok := t.interfaces.ByIndex(index); ok {
-		return // the index is in use again
+// linkGone takes out the routes over an interface that is down or no more, as
+// Linux does without telling of it. Those of bsdnet stay while the interface
+// is only down. An interface that is up again by now is left to the dump.
+func (t *Table) linkGone(index int) {
+	ifp, there := t.interfaces.ByIndex(index)
+	if there && ifp.Up {
+		return
 	}
 	t.rib.each(func(dst netip.Prefix, p *path) {
-		if imported(p) && len(p.hops) > 0 && p.usesInterface(index) && len(p.hops) == 1 {
+		if p.table != unix.RT_TABLE_MAIN || !p.usesInterface(index) {
+			return
+		}
+		// A multipath route lives while one of its interfaces does.
+		for _, hop := range p.hops {
+			if other, ok := t.interfaces.ByIndex(hop.ifindex); ok && other.Up {
+				return
+			}
+		}
+		switch {
+		case there && p.owner == ownerBSD:
+			p.mirrored = false
+		case imported(p):
 			t.rib.remove(dst, p)
 		}
 	})

@@ -55,6 +55,7 @@ type path struct {
 
 	seen     uint64 // number of the dump that had it last
 	mirrored bool   // ownerBSD: Linux has it
+	warned   bool   // ownerBSD: that Linux refuses it has been logged
 }
 
 // rank orders paths by preference: own addresses and the like first, as

@@ -36,11 +36,14 @@ func (t *Table) usable(dst netip.Prefix, p *path) (choice, bool) {
 	switch p.kind {
 	case kindLocal, kindBroadcast, kindMulticast:
 		// Addresses answer on every interface, also while theirs is down.
-		c.key.flags |= map[kind]uint32{
-			kindLocal:     bpf.NexthopLocal,
-			kindBroadcast: bpf.NexthopBroadcast,
-			kindMulticast: bpf.NexthopMulticast,
-		}[p.kind]
+		switch p.kind {
+		case kindLocal:
+			c.key.flags |= bpf.NexthopLocal
+		case kindBroadcast:
+			c.key.flags |= bpf.NexthopBroadcast
+		case kindMulticast:
+			c.key.flags |= bpf.NexthopMulticast
+		}
 		if len(p.hops) > 0 {
 			c.hop = &p.hops[0]
 			if ifp, ok := t.interfaces.ByIndex(c.hop.ifindex); ok {
@@ -56,6 +59,11 @@ func (t *Table) usable(dst netip.Prefix, p *path) (choice, bool) {
 	case kindBlackhole:
 		c.key.flags |= bpf.NexthopBlackhole
 	case kindUnicast:
+		if len(p.hops) == 0 {
+			// A nexthop object that Linux does not spell out: its own business.
+			c.key.flags |= bpf.NexthopUnowned
+			break
+		}
 		hop, ifp := t.usableHop(p)
 		if hop == nil {
 			return choice{}, false

@@ -110,12 +110,12 @@ func (t *Table) putBack() {
 	})
 	for _, m := range missing {
 		err := t.kernel.routeSet(m.p.export(m.dst), false)
-		if err != nil {
-			t.log.Warn("mirroring a route failed", "error", err)
-			continue
-		}
 		t.mu.Lock()
-		m.p.mirrored = true
+		m.p.mirrored = err == nil
+		if err != nil && !m.p.warned {
+			m.p.warned = true // it is tried again at every chance
+			t.log.Warn("mirroring a route failed", "error", err)
+		}
 		t.mu.Unlock()
 	}
 }

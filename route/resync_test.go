@@ -51,6 +51,7 @@ func TestOverflow(t *testing.T) {
 	l := newLab(t)
 	l.receiveBuffer = 4096
 	table := l.start()
+	base := table.Stats().Routes
 	const n = 5000
 	var up, half strings.Builder
 	for i := range n {
@@ -65,8 +66,7 @@ func TestOverflow(t *testing.T) {
 	table.mu.Unlock()
 	took := within(t, 5*time.Second, "resynchronised", func() bool {
 		s := table.Stats()
-		return s.Overflows > 0 && s.Routes >= n/2 && l.says("10.0.1.1") == "gateway 192.0.2.2 on em0" &&
-			l.says("10.0.0.1") == "no route" && l.says("10.19.135.1") == "gateway 192.0.2.2 on em0"
+		return s.Overflows > 0 && s.Routes == base+n/2 && s.Forwarding == s.Routes
 	})
 	t.Logf("resynchronised %v after the Table could read again: %+v", took, table.Stats())
 	for i := range n {

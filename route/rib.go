@@ -111,8 +111,8 @@ func (r *rib) lookup(addr netip.Addr, accept func(*node) bool) (*node, bool) {
 // each calls yield for every path; yield may remove the path it is given.
 func (r *rib) each(yield func(dst netip.Prefix, p *path)) {
 	for dst, n := range r.nodes {
-		for _, p := range slices.Clone(n.paths) {
-			yield(dst, p)
+		for i := len(n.paths) - 1; i >= 0; i-- {
+			yield(dst, n.paths[i])
 		}
 	}
 }

@@ -61,7 +61,8 @@ const (
 	// settle is how long after a link went down or an address went away the
 	// routes are read again: Linux deletes IPv4 routes over them without a
 	// notification, after it has told of the link.
-	settle = 30 * time.Millisecond
+	settle    = 30 * time.Millisecond
+	settleMax = 300 * time.Millisecond
 )
 
 // Stats count what the Table has done since it was started.
