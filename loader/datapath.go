@@ -37,7 +37,6 @@ var stages = map[string]uint32{
 	"ip6_forward":  bpf.ProtoIP6Forward,
 	"ip_output":    bpf.ProtoIPOutput,
 	"ip6_output":   bpf.ProtoIP6Output,
-	"ether_output": bpf.ProtoEtherOutput,
 	"if_transmit":  bpf.ProtoIfTransmit,
 	"if_start":     bpf.ProtoIfStart,
 	"netisr_queue": bpf.ProtoNetisr,

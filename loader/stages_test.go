@@ -478,6 +478,7 @@ func TestStages(t *testing.T) {
 					c.input = "em0"
 				}
 				before := r.reasons()
+				r.forgetTarget(build)
 				verdict, out := r.run(build, c.input, c.packet.bytes(t))
 				if want := verdictNumber[build][c.verdict]; verdict != want {
 					t.Errorf("verdict %d, want %d (%s)", verdict, want, c.verdict)
@@ -516,6 +517,14 @@ func untag(frame []byte) []byte {
 		return frame
 	}
 	return append(bytes.Clone(frame[:12]), frame[16:]...)
+}
+
+// forgetTarget clears the packet contexts of all CPUs.
+func (r *router) forgetTarget(build Build) {
+	r.t.Helper()
+	if err := r.dp.Maps["mbuf_"+string(build)].Put(uint32(0), make([]bpf.Mbuf, ebpf.MustPossibleCPU())); err != nil {
+		r.t.Fatal(err)
+	}
 }
 
 // target reads from the packet context where the last redirect went.

@@ -331,6 +331,8 @@ struct mbuf {
 	__u16 wire_len;		/* largest IP packet that this becomes on the wire (GSO) */
 	__u8 dmac[6];		/* link address of the next hop */
 	__u16 spare;
+	__u32 frame_len;	/* bytes of the frame as it was received */
+	__u32 spare2;
 	__u32 redirect;		/* where the last redirect went: slot, for tests */
 };
 

@@ -6,6 +6,5 @@
 #include "ip_input.h"
 #include "ip6_input.h"
 #include "netisr.h"
-#include "output.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -106,7 +106,7 @@ STAGE(ether_input)
 	struct ethhdr *eth;
 	struct ifnet *ifp;
 	struct mbuf *m;
-	__u32 slot;
+	__u32 slot, len;
 
 #ifdef BUILD_TC
 	if (tc_resumed(ctx))
@@ -116,9 +116,10 @@ STAGE(ether_input)
 	if (!ifp || !(ifp->if_flags & IFNET_OWNED))
 		return pass(REASON_NOPROTO);
 	ifd = if_data_of(slot);
+	len = frame_len(ctx);
 	if (ifd) {
 		ifd->ipackets += packets(ctx);
-		ifd->ibytes += frame_len(ctx);
+		ifd->ibytes += len;
 	}
 	if (ifp->if_flags & IFNET_UPPER)
 		return pass_noproto(slot, REASON_UPPER);
@@ -131,6 +132,7 @@ STAGE(ether_input)
 	if (!m)
 		return drop(REASON_MBUF);
 	mbuf_init(m, slot, PFIL_IN);
+	m->frame_len = len;
 #ifdef BUILD_TC
 	if (ifp->if_flags & IFNET_RAWIP) {
 		m->l3_off = 0;

@@ -5,6 +5,7 @@
 
 #include "deliver.h"
 #include "mbuf.h"
+#include "output.h"
 
 #define IN6_WORD(addr, i)	((addr)->in6_u.u6_addr32[i])
 #define IN6_MULTICAST(addr)	((addr)->in6_u.u6_addr8[0] == 0xff)
@@ -103,52 +104,49 @@ out:
 	m->proto = next;
 }
 
-/* ip6_input: every check of the header, then the input hooks. */
-STAGE(ip6_input)
+/* ip6_output_on: does it fit, and who is next on the link. */
+inline_always int ip6_output_on(ctx_t *ctx, struct mbuf *m, const struct config *cfg)
 {
-	const struct config *cfg;
-	struct mbuf *m = mget();
+	struct nd6_key key = {};
+	struct llentry *entry;
 	struct ipv6hdr *ip6;
+	struct nexthop *nh;
 	struct ifnet *ifp;
-	__u32 avail, len;
+	__u32 mtu;
 
-	if (!m)
+	nh = bpf_map_lookup_elem(&nexthop, &m->nexthop);
+	ifp = ifnet_slot(m->ifp);
+	if (!nh || !ifp)
 		return drop(REASON_MBUF);
+	mtu = nh->mtu ? nh->mtu : ifp->if_mtu;
+	if (wire_len(ctx, m) > mtu)
+		to_netisr(ctx, m, REASON_NETISR_TOOBIG);
+	if (m->flags & M_REDIRECT) {
+		m->flags &= ~M_REDIRECT;
+		to_netisr(ctx, m, REASON_NETISR_REDIRECT);
+	}
+	if (ifp->if_flags & (IFNET_RAWIP | IFNET_NOARP))
+		goto resolved;
+	if (nh->flags & NEXTHOP_GATEWAY) {
+		if (!nexthop_lladdr(m, nh))
+			to_netisr(ctx, m, REASON_NETISR_ARP);
+		goto resolved;
+	}
 	ip6 = ip6_header(ctx, m);
 	if (!ip6)
-		return drop_input(m->rcvif, REASON_IP6_TOOSHORT);
-	if (ip6->version != 6)
-		return drop_input(m->rcvif, REASON_IP6_BADVERS);
-	ifp = ifnet_slot(m->rcvif);
-	cfg = config_of(m);
-	if (!ifp || !cfg)
-		return drop(REASON_CONFIG);
-	avail = frame_len(ctx) - m->l3_off;
-	len = sizeof(*ip6) + bpf_ntohs(ip6->payload_len);
-#ifdef BUILD_TC
-	if (!ip6->payload_len && ctx->gso_segs)
-		len = avail;
-#endif
-	if (len > avail)
-		return drop_input(m->rcvif, REASON_IP6_TRUNCATED);
-	if (IN6_MULTICAST(&ip6->saddr) || IN6_UNSPECIFIED(&ip6->daddr) ||
-	    IN6_V4MAPPED(&ip6->saddr) || IN6_V4MAPPED(&ip6->daddr))
-		return drop_input(m->rcvif, REASON_IP6_BADADDR);
-	if (!(ifp->if_flags & IFNET_LOOPBACK) &&
-	    (IN6_LOOPBACK(&ip6->saddr) || IN6_LOOPBACK(&ip6->daddr) ||
-	     IN6_MC_NODELOCAL(&ip6->daddr)))
-		return drop_input(m->rcvif, REASON_IP6_BADADDR);
-	ip6_describe(ctx, m, ip6);
-
-	if (cfg->pfil[PFIL_INET6][PFIL_IN])
-		pfil_run(ctx, m, cfg->pfil[PFIL_INET6][PFIL_IN], PROTO_IP6_FORWARD);
-	stage(ctx, PROTO_IP6_FORWARD);
+		return drop(REASON_IP6_TOOSHORT);
+	key.ifslot = m->ifp;
+	__builtin_memcpy(key.addr, &ip6->daddr, sizeof(key.addr));
+	entry = bpf_map_lookup_elem(&nd6, &key);
+	if (!llentry_lladdr(m, entry))
+		to_netisr(ctx, m, REASON_NETISR_ARP);
+resolved:
+	return ether_output_on(ctx, m, cfg, ifp);
 }
 
-STAGE(ip6_forward)
+/* ip6_forward_on: whose is the packet, and if another's, where does it go. */
+inline_always int ip6_forward_on(ctx_t *ctx, struct mbuf *m, const struct config *cfg)
 {
-	const struct config *cfg;
-	struct mbuf *m = mget();
 	struct ipv6hdr *ip6;
 	struct rt_key6 key;
 	struct nexthop *nh;
@@ -156,11 +154,6 @@ STAGE(ip6_forward)
 	__u32 *number, flags;
 	__u64 hooks;
 
-	if (!m)
-		return drop(REASON_MBUF);
-	cfg = config_of(m);
-	if (!cfg)
-		return drop(REASON_CONFIG);
 	ip6 = ip6_header(ctx, m);
 	if (!ip6)
 		return drop_input(m->rcvif, REASON_IP6_TOOSHORT);
@@ -211,48 +204,77 @@ STAGE(ip6_forward)
 	hooks = cfg->pfil[PFIL_INET6][PFIL_OUT];
 	if (hooks)
 		pfil_run(ctx, m, hooks, PROTO_IP6_OUTPUT);
-	stage(ctx, PROTO_IP6_OUTPUT);
+	return ip6_output_on(ctx, m, cfg);
 }
 
-STAGE(ip6_output)
+/* ip6_input: every check of the header, then the input hooks. */
+STAGE(ip6_input)
 {
+	const struct config *cfg;
 	struct mbuf *m = mget();
-	struct nd6_key key = {};
-	struct llentry *entry;
 	struct ipv6hdr *ip6;
-	struct nexthop *nh;
 	struct ifnet *ifp;
-	__u32 mtu;
+	__u32 avail, len;
 
 	if (!m)
 		return drop(REASON_MBUF);
-	nh = bpf_map_lookup_elem(&nexthop, &m->nexthop);
-	ifp = ifnet_slot(m->ifp);
-	if (!nh || !ifp)
-		return drop(REASON_MBUF);
-	mtu = nh->mtu ? nh->mtu : ifp->if_mtu;
-	if (wire_len(ctx, m) > mtu)
-		to_netisr(ctx, m, REASON_NETISR_TOOBIG);
-	if (m->flags & M_REDIRECT) {
-		m->flags &= ~M_REDIRECT;
-		to_netisr(ctx, m, REASON_NETISR_REDIRECT);
-	}
-	if (ifp->if_flags & (IFNET_RAWIP | IFNET_NOARP))
-		stage(ctx, PROTO_ETHER_OUTPUT);
-	if (nh->flags & NEXTHOP_GATEWAY) {
-		if (!nexthop_lladdr(m, nh))
-			to_netisr(ctx, m, REASON_NETISR_ARP);
-		stage(ctx, PROTO_ETHER_OUTPUT);
-	}
 	ip6 = ip6_header(ctx, m);
 	if (!ip6)
-		return drop(REASON_IP6_TOOSHORT);
-	key.ifslot = m->ifp;
-	__builtin_memcpy(key.addr, &ip6->daddr, sizeof(key.addr));
-	entry = bpf_map_lookup_elem(&nd6, &key);
-	if (!llentry_lladdr(m, entry))
-		to_netisr(ctx, m, REASON_NETISR_ARP);
-	stage(ctx, PROTO_ETHER_OUTPUT);
+		return drop_input(m->rcvif, REASON_IP6_TOOSHORT);
+	if (ip6->version != 6)
+		return drop_input(m->rcvif, REASON_IP6_BADVERS);
+	ifp = ifnet_slot(m->rcvif);
+	cfg = config_of(m);
+	if (!ifp || !cfg)
+		return drop(REASON_CONFIG);
+	avail = m->frame_len - m->l3_off;
+	len = sizeof(*ip6) + bpf_ntohs(ip6->payload_len);
+#ifdef BUILD_TC
+	if (!ip6->payload_len && ctx->gso_segs)
+		len = avail;
+#endif
+	if (len > avail)
+		return drop_input(m->rcvif, REASON_IP6_TRUNCATED);
+	if (IN6_MULTICAST(&ip6->saddr) || IN6_UNSPECIFIED(&ip6->daddr) ||
+	    IN6_V4MAPPED(&ip6->saddr) || IN6_V4MAPPED(&ip6->daddr))
+		return drop_input(m->rcvif, REASON_IP6_BADADDR);
+	if (!(ifp->if_flags & IFNET_LOOPBACK) &&
+	    (IN6_LOOPBACK(&ip6->saddr) || IN6_LOOPBACK(&ip6->daddr) ||
+	     IN6_MC_NODELOCAL(&ip6->daddr)))
+		return drop_input(m->rcvif, REASON_IP6_BADADDR);
+	ip6_describe(ctx, m, ip6);
+
+	if (cfg->pfil[PFIL_INET6][PFIL_IN])
+		pfil_run(ctx, m, cfg->pfil[PFIL_INET6][PFIL_IN], PROTO_IP6_FORWARD);
+	return ip6_forward_on(ctx, m, cfg);
+}
+
+/* ip6_forward: as a stage of its own after hooks and for what netisr returns. */
+STAGE(ip6_forward)
+{
+	const struct config *cfg;
+	struct mbuf *m = mget();
+
+	if (!m)
+		return drop(REASON_MBUF);
+	cfg = config_of(m);
+	if (!cfg)
+		return drop(REASON_CONFIG);
+	return ip6_forward_on(ctx, m, cfg);
+}
+
+/* ip6_output: as a stage of its own after hooks and for what netisr returns. */
+STAGE(ip6_output)
+{
+	const struct config *cfg;
+	struct mbuf *m = mget();
+
+	if (!m)
+		return drop(REASON_MBUF);
+	cfg = config_of(m);
+	if (!cfg)
+		return drop(REASON_CONFIG);
+	return ip6_output_on(ctx, m, cfg);
 }
 
 #endif

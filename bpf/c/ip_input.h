@@ -5,6 +5,7 @@
 
 #include "deliver.h"
 #include "mbuf.h"
+#include "output.h"
 
 #define IP_RF		0x8000
 #define IP_DF		0x4000
@@ -84,64 +85,6 @@ inline_always void ip_describe(struct mbuf *m, const struct iphdr *ip, __u32 hle
 		m->flags |= M_NODF;
 }
 
-/*
- * ip_input: every check of the header, before anything believes it; then the
- * input hooks. In the TC build the total length of a segmentation packet may
- * exceed what its 16 bits hold.
- */
-STAGE(ip_input)
-{
-	const struct config *cfg;
-	struct mbuf *m = mget();
-	__u32 hlen, len, avail;
-	struct ifnet *ifp;
-	struct iphdr *ip;
-
-	if (!m)
-		return drop(REASON_MBUF);
-	ip = ip_header(ctx, m);
-	if (!ip)
-		return drop_input(m->rcvif, REASON_IP_TOOSHORT);
-	if (ip->version != 4)
-		return drop_input(m->rcvif, REASON_IP_BADVERS);
-	hlen = ip->ihl * 4;
-	avail = frame_len(ctx) - m->l3_off;
-	if (hlen < sizeof(*ip) || hlen > avail)
-		return drop_input(m->rcvif, REASON_IP_BADHLEN);
-	if (hlen > sizeof(*ip)) {
-		pull(ctx, m->l3_off + hlen);
-		ip = ip_header(ctx, m);
-		if (!ip)
-			return drop_input(m->rcvif, REASON_IP_TOOSHORT);
-	}
-
-	ifp = ifnet_slot(m->rcvif);
-	cfg = config_of(m);
-	if (!ifp || !cfg)
-		return drop(REASON_CONFIG);
-	if ((in_loopback(ip->saddr) || in_loopback(ip->daddr)) &&
-	    !(ifp->if_flags & IFNET_LOOPBACK))
-		return drop_input(m->rcvif, REASON_IP_BADADDR);
-	if (in_cksum_hdr(ip, frame_end(ctx), hlen) != 0xffff)
-		return drop_input(m->rcvif, REASON_IP_BADSUM);
-	len = bpf_ntohs(ip->tot_len);
-#ifdef BUILD_TC
-	if (!len && ctx->gso_segs)
-		len = avail;
-#endif
-	if (len < hlen)
-		return drop_input(m->rcvif, REASON_IP_BADLEN);
-	if (len > avail)
-		return drop_input(m->rcvif, REASON_IP_TRUNCATED);
-	if (in_multicast(ip->saddr) || in_experimental(ip->saddr))
-		return drop_input(m->rcvif, REASON_IP_BADADDR);
-	ip_describe(m, ip, hlen);
-
-	if (cfg->pfil[PFIL_INET][PFIL_IN])
-		pfil_run(ctx, m, cfg->pfil[PFIL_INET][PFIL_IN], PROTO_IP_FORWARD);
-	stage(ctx, PROTO_IP_FORWARD);
-}
-
 /* in_canforward: both addresses may cross a router. */
 inline_always bool in_canforward(const struct iphdr *ip)
 {
@@ -149,14 +92,55 @@ inline_always bool in_canforward(const struct iphdr *ip)
 		 in_experimental(ip->daddr) || in_linklocal(ip->daddr) || in_linklocal(ip->saddr));
 }
 
+/* ip_output_on: does it fit, and who is next on the link. */
+inline_always int ip_output_on(ctx_t *ctx, struct mbuf *m, const struct config *cfg)
+{
+	struct arp_key key = {};
+	struct llentry *entry;
+	struct nexthop *nh;
+	struct ifnet *ifp;
+	struct iphdr *ip;
+	__u32 mtu;
+
+	nh = bpf_map_lookup_elem(&nexthop, &m->nexthop);
+	ifp = ifnet_slot(m->ifp);
+	if (!nh || !ifp)
+		return drop(REASON_MBUF);
+	mtu = nh->mtu ? nh->mtu : ifp->if_mtu;
+	if (wire_len(ctx, m) > mtu) {
+		if (m->flags & M_NODF)
+			to_netisr(ctx, m, REASON_NETISR_FRAGMENT);
+		to_netisr(ctx, m, REASON_NETISR_TOOBIG);
+	}
+	if (m->flags & M_REDIRECT) {
+		m->flags &= ~M_REDIRECT;
+		to_netisr(ctx, m, REASON_NETISR_REDIRECT);
+	}
+	if (ifp->if_flags & (IFNET_RAWIP | IFNET_NOARP))
+		goto resolved;
+	if (nh->flags & NEXTHOP_GATEWAY) {
+		if (!nexthop_lladdr(m, nh))
+			to_netisr(ctx, m, REASON_NETISR_ARP);
+		goto resolved;
+	}
+	ip = ip_header(ctx, m);
+	if (!ip)
+		return drop(REASON_IP_TOOSHORT);
+	key.ifslot = m->ifp;
+	__builtin_memcpy(key.addr, &ip->daddr, sizeof(key.addr));
+	entry = bpf_map_lookup_elem(&arp, &key);
+	if (!llentry_lladdr(m, entry))
+		to_netisr(ctx, m, REASON_NETISR_ARP);
+resolved:
+	return ether_output_on(ctx, m, cfg, ifp);
+}
+
 /*
- * ip_forward: whose is the packet, and if another's, where does it go. Output
+ * ip_forward_on: whose is the packet, and if another's, where does it go. Output
  * hooks see it with the TTL that it will have on the wire.
  */
-STAGE(ip_forward)
+inline_always int ip_forward_on(ctx_t *ctx, struct mbuf *m, const struct config *cfg)
 {
-	const struct config *cfg;
-	struct mbuf *m = mget();
 	struct rt_key key;
 	struct nexthop *nh;
 	struct ifnet *ifp;
@@ -164,11 +148,6 @@ STAGE(ip_forward)
 	__u32 *number, flags;
 	__u64 hooks;
 
-	if (!m)
-		return drop(REASON_MBUF);
-	cfg = config_of(m);
-	if (!cfg)
-		return drop(REASON_CONFIG);
 	ip = ip_header(ctx, m);
 	if (!ip)
 		return drop_input(m->rcvif, REASON_IP_TOOSHORT);
@@ -222,52 +201,93 @@ STAGE(ip_forward)
 	hooks = cfg->pfil[PFIL_INET][PFIL_OUT];
 	if (hooks)
 		pfil_run(ctx, m, hooks, PROTO_IP_OUTPUT);
-	stage(ctx, PROTO_IP_OUTPUT);
+	return ip_output_on(ctx, m, cfg);
 }
 
-/* ip_output: does it fit, and who is next on the link. */
-STAGE(ip_output)
+/*
+ * ip_input: every check of the header, before anything believes it; then the
+ * input hooks. In the TC build the total length of a segmentation packet may
+ * exceed what its 16 bits hold.
+ */
+STAGE(ip_input)
 {
+	const struct config *cfg;
 	struct mbuf *m = mget();
-	struct arp_key key = {};
-	struct llentry *entry;
-	struct nexthop *nh;
+	__u32 hlen, len, avail;
 	struct ifnet *ifp;
 	struct iphdr *ip;
-	__u32 mtu;
 
 	if (!m)
 		return drop(REASON_MBUF);
-	nh = bpf_map_lookup_elem(&nexthop, &m->nexthop);
-	ifp = ifnet_slot(m->ifp);
-	if (!nh || !ifp)
-		return drop(REASON_MBUF);
-	mtu = nh->mtu ? nh->mtu : ifp->if_mtu;
-	if (wire_len(ctx, m) > mtu) {
-		if (m->flags & M_NODF)
-			to_netisr(ctx, m, REASON_NETISR_FRAGMENT);
-		to_netisr(ctx, m, REASON_NETISR_TOOBIG);
-	}
-	if (m->flags & M_REDIRECT) {
-		m->flags &= ~M_REDIRECT;
-		to_netisr(ctx, m, REASON_NETISR_REDIRECT);
-	}
-	if (ifp->if_flags & (IFNET_RAWIP | IFNET_NOARP))
-		stage(ctx, PROTO_ETHER_OUTPUT);
-	if (nh->flags & NEXTHOP_GATEWAY) {
-		if (!nexthop_lladdr(m, nh))
-			to_netisr(ctx, m, REASON_NETISR_ARP);
-		stage(ctx, PROTO_ETHER_OUTPUT);
-	}
 	ip = ip_header(ctx, m);
 	if (!ip)
-		return drop(REASON_IP_TOOSHORT);
-	key.ifslot = m->ifp;
-	__builtin_memcpy(key.addr, &ip->daddr, sizeof(key.addr));
-	entry = bpf_map_lookup_elem(&arp, &key);
-	if (!llentry_lladdr(m, entry))
-		to_netisr(ctx, m, REASON_NETISR_ARP);
-	stage(ctx, PROTO_ETHER_OUTPUT);
+		return drop_input(m->rcvif, REASON_IP_TOOSHORT);
+	if (ip->version != 4)
+		return drop_input(m->rcvif, REASON_IP_BADVERS);
+	hlen = ip->ihl * 4;
+	avail = m->frame_len - m->l3_off;
+	if (hlen < sizeof(*ip) || hlen > avail)
+		return drop_input(m->rcvif, REASON_IP_BADHLEN);
+	if (hlen > sizeof(*ip)) {
+		pull(ctx, m->l3_off + hlen);
+		ip = ip_header(ctx, m);
+		if (!ip)
+			return drop_input(m->rcvif, REASON_IP_TOOSHORT);
+	}
+
+	ifp = ifnet_slot(m->rcvif);
+	cfg = config_of(m);
+	if (!ifp || !cfg)
+		return drop(REASON_CONFIG);
+	if ((in_loopback(ip->saddr) || in_loopback(ip->daddr)) &&
+	    !(ifp->if_flags & IFNET_LOOPBACK))
+		return drop_input(m->rcvif, REASON_IP_BADADDR);
+	if (in_cksum_hdr(ip, frame_end(ctx), hlen) != 0xffff)
+		return drop_input(m->rcvif, REASON_IP_BADSUM);
+	len = bpf_ntohs(ip->tot_len);
+#ifdef BUILD_TC
+	if (!len && ctx->gso_segs)
+		len = avail;
+#endif
+	if (len < hlen)
+		return drop_input(m->rcvif, REASON_IP_BADLEN);
+	if (len > avail)
+		return drop_input(m->rcvif, REASON_IP_TRUNCATED);
+	if (in_multicast(ip->saddr) || in_experimental(ip->saddr))
+		return drop_input(m->rcvif, REASON_IP_BADADDR);
+	ip_describe(m, ip, hlen);
+
+	if (cfg->pfil[PFIL_INET][PFIL_IN])
+		pfil_run(ctx, m, cfg->pfil[PFIL_INET][PFIL_IN], PROTO_IP_FORWARD);
+	return ip_forward_on(ctx, m, cfg);
+}
+
+/* ip_forward: as a stage of its own after hooks and for what netisr returns. */
+STAGE(ip_forward)
+{
+	const struct config *cfg;
+	struct mbuf *m = mget();
+
+	if (!m)
+		return drop(REASON_MBUF);
+	cfg = config_of(m);
+	if (!cfg)
+		return drop(REASON_CONFIG);
+	return ip_forward_on(ctx, m, cfg);
+}
+
+/* ip_output: as a stage of its own after hooks and for what netisr returns. */
+STAGE(ip_output)
+{
+	const struct config *cfg;
+	struct mbuf *m = mget();
+
+	if (!m)
+		return drop(REASON_MBUF);
+	cfg = config_of(m);
+	if (!cfg)
+		return drop(REASON_CONFIG);
+	return ip_output_on(ctx, m, cfg);
 }
 
 #endif

@@ -4,10 +4,8 @@
 #define BSDNET_OUTPUT_H
 
 #include "deliver.h"
-#include "ip_input.h"
-#include "ip6_input.h"
 #include "mbuf.h"
-#include "netisr.h"
+#include "netisr_header.h"
 
 inline_always __be16 af_type(const struct mbuf *m)
 {
@@ -111,6 +109,16 @@ inline_always bool ether_header_write(ctx_t *ctx, struct mbuf *m, const struct i
 }
 #endif
 
+/* sent_len: bytes of the frame on the wire, less any padding. */
+inline_always __u32 sent_len(ctx_t *ctx, const struct mbuf *m)
+{
+#ifdef BUILD_TC
+	return ctx->len;
+#else
+	return m->l3_off + m->ip_len;
+#endif
+}
+
 /* if_transmit_on: counts the frame and gives it to the device that carries it. */
 inline_always int if_transmit_on(ctx_t *ctx, struct mbuf *m, const struct ifnet *ifp)
 {
@@ -118,7 +126,7 @@ inline_always int if_transmit_on(ctx_t *ctx, struct mbuf *m, const struct ifnet 
 
 	if (ifd) {
 		ifd->opackets += packets(ctx);
-		ifd->obytes += frame_len(ctx);
+		ifd->obytes += sent_len(ctx, m);
 	}
 	m->redirect = ifp->tx_port;
 #ifdef BUILD_XDP
@@ -135,20 +143,12 @@ inline_always int if_transmit_on(ctx_t *ctx, struct mbuf *m, const struct ifnet 
 #endif
 }
 
-/* ether_output: the link header, then the Ethernet hooks. */
-STAGE(ether_output)
+/* ether_output_on: the link header, then the Ethernet hooks, then out. */
+inline_always int ether_output_on(ctx_t *ctx, struct mbuf *m, const struct config *cfg,
+				  const struct ifnet *ifp)
 {
-	const struct config *cfg;
-	struct mbuf *m = mget();
-	struct ifnet *ifp;
 	__u64 hooks;
 
-	if (!m)
-		return drop(REASON_MBUF);
-	ifp = ifnet_slot(m->ifp);
-	cfg = config_of(m);
-	if (!ifp || !cfg)
-		return drop(REASON_MBUF);
 	if (!ether_header_write(ctx, m, ifp))
 		return drop(REASON_ADJUST);
 	hooks = ether_hooks(cfg, ifp);
@@ -170,105 +170,5 @@ STAGE(if_transmit)
 		return drop(REASON_MBUF);
 	return if_transmit_on(ctx, m, ifp);
 }
-
-#ifdef BUILD_TC
-inline_always int if_start_on(ctx_t *ctx, struct mbuf *m)
-{
-	struct if_data *ifd = if_data_of(m->ifp);
-
-	if (ifd) {
-		ifd->opackets += packets(ctx);
-		ifd->obytes += frame_len(ctx);
-	}
-	return pass(REASON_OUTPUT);
-}
-
-/* host_describe: what filters want to know of a packet that the host made. */
-inline_always bool host_describe(ctx_t *ctx, struct mbuf *m)
-{
-	if (ctx->protocol == bpf_htons(ETH_P_IP)) {
-		struct iphdr *ip = ip_header(ctx, m);
-
-		if (!ip || ip->ihl < 5)
-			return false;
-		m->af = 4;
-		ip_describe(m, ip, ip->ihl * 4);
-		return true;
-	}
-	if (ctx->protocol == bpf_htons(ETH_P_IPV6)) {
-		struct ipv6hdr *ip6 = ip6_header(ctx, m);
-
-		if (!ip6)
-			return false;
-		m->af = 6;
-		ip6_describe(ctx, m, ip6);
-		return true;
-	}
-	return false;
-}
-
-/*
- * if_output: where frames that the host's sockets send leave by an owned
- * interface. They meet the same output hooks as forwarded packets.
- */
-STAGE(if_output)
-{
-	const struct config *cfg;
-	struct ifnet *ifp;
-	struct mbuf *m;
-	__u64 hooks = 0;
-	__u32 slot;
-
-	if (ctx->tc_index == TC_MARK_OUTPUT) {
-		ctx->tc_index = 0;
-		return VERDICT_PASS;
-	}
-	ifp = ifnet_find(ctx->ifindex, &slot);
-	m = mget();
-	if (!ifp || !m || !(ifp->if_flags & IFNET_OWNED))
-		return pass(REASON_NOPROTO);
-	mbuf_init(m, slot, PFIL_OUT);
-	m->flags = M_HOST;
-	if (ifp->if_flags & IFNET_RAWIP)
-		m->l3_off = 0;
-	cfg = config_of(m);
-	if (!cfg)
-		return drop(REASON_CONFIG);
-	if (ctx->protocol == bpf_htons(ETH_P_IP))
-		hooks = cfg->pfil[PFIL_INET][PFIL_OUT];
-	else if (ctx->protocol == bpf_htons(ETH_P_IPV6))
-		hooks = cfg->pfil[PFIL_INET6][PFIL_OUT];
-	if (hooks) {
-		if (!host_describe(ctx, m))
-			return drop(REASON_IP_TOOSHORT);
-		pfil_run(ctx, m, hooks, PROTO_IF_START);
-	}
-	if (ether_hooks(cfg, ifp))
-		stage(ctx, PROTO_IF_START);
-	return if_start_on(ctx, m);
-}
-
-/* if_start: after the hooks of the host's own output; the Ethernet ones run here. */
-STAGE(if_start)
-{
-	const struct config *cfg;
-	struct mbuf *m = mget();
-	struct ifnet *ifp;
-	__u64 hooks;
-
-	if (!m)
-		return drop(REASON_MBUF);
-	ifp = ifnet_slot(m->ifp);
-	cfg = config_of(m);
-	if (!ifp || !cfg)
-		return drop(REASON_MBUF);
-	hooks = ether_hooks(cfg, ifp);
-	if (hooks && !(m->flags & M_ETHER_DONE)) {
-		m->flags |= M_ETHER_DONE;
-		pfil_run(ctx, m, hooks, PROTO_IF_START);
-	}
-	return if_start_on(ctx, m);
-}
-#endif
 
 #endif

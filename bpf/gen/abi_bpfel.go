@@ -149,6 +149,8 @@ type AbiMbuf struct {
 	WireLen  uint16
 	Dmac     [6]uint8
 	Spare    uint16
+	FrameLen uint32
+	Spare2   uint32
 	Redirect uint32
 	_        [4]byte
 }

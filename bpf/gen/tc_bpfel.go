@@ -31,7 +31,6 @@ const (
 	TcMapVlan          = "vlan"
 	TcProgEtherDemux   = "ether_demux"
 	TcProgEtherInput   = "ether_input"
-	TcProgEtherOutput  = "ether_output"
 	TcProgIfOutput     = "if_output"
 	TcProgIfStart      = "if_start"
 	TcProgIfTransmit   = "if_transmit"
@@ -90,7 +89,6 @@ type TcSpecs struct {
 type TcProgramSpecs struct {
 	EtherDemux   *ebpf.ProgramSpec `ebpf:"ether_demux"`
 	EtherInput   *ebpf.ProgramSpec `ebpf:"ether_input"`
-	EtherOutput  *ebpf.ProgramSpec `ebpf:"ether_output"`
 	IfOutput     *ebpf.ProgramSpec `ebpf:"if_output"`
 	IfStart      *ebpf.ProgramSpec `ebpf:"if_start"`
 	IfTransmit   *ebpf.ProgramSpec `ebpf:"if_transmit"`
@@ -195,7 +193,6 @@ type TcVariables struct {
 type TcPrograms struct {
 	EtherDemux   *ebpf.Program `ebpf:"ether_demux"`
 	EtherInput   *ebpf.Program `ebpf:"ether_input"`
-	EtherOutput  *ebpf.Program `ebpf:"ether_output"`
 	IfOutput     *ebpf.Program `ebpf:"if_output"`
 	IfStart      *ebpf.Program `ebpf:"if_start"`
 	IfTransmit   *ebpf.Program `ebpf:"if_transmit"`
@@ -214,7 +211,6 @@ func (p *TcPrograms) Close() error {
 	return _TcClose(
 		p.EtherDemux,
 		p.EtherInput,
-		p.EtherOutput,
 		p.IfOutput,
 		p.IfStart,
 		p.IfTransmit,

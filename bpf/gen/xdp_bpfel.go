@@ -32,7 +32,6 @@ const (
 	XdpMapXsk           = "xsk"
 	XdpProgEtherDemux   = "ether_demux"
 	XdpProgEtherInput   = "ether_input"
-	XdpProgEtherOutput  = "ether_output"
 	XdpProgIfTransmit   = "if_transmit"
 	XdpProgIp6Forward   = "ip6_forward"
 	XdpProgIp6Input     = "ip6_input"
@@ -90,7 +89,6 @@ type XdpSpecs struct {
 type XdpProgramSpecs struct {
 	EtherDemux   *ebpf.ProgramSpec `ebpf:"ether_demux"`
 	EtherInput   *ebpf.ProgramSpec `ebpf:"ether_input"`
-	EtherOutput  *ebpf.ProgramSpec `ebpf:"ether_output"`
 	IfTransmit   *ebpf.ProgramSpec `ebpf:"if_transmit"`
 	Ip6Forward   *ebpf.ProgramSpec `ebpf:"ip6_forward"`
 	Ip6Input     *ebpf.ProgramSpec `ebpf:"ip6_input"`
@@ -197,7 +195,6 @@ type XdpVariables struct {
 type XdpPrograms struct {
 	EtherDemux   *ebpf.Program `ebpf:"ether_demux"`
 	EtherInput   *ebpf.Program `ebpf:"ether_input"`
-	EtherOutput  *ebpf.Program `ebpf:"ether_output"`
 	IfTransmit   *ebpf.Program `ebpf:"if_transmit"`
 	Ip6Forward   *ebpf.Program `ebpf:"ip6_forward"`
 	Ip6Input     *ebpf.Program `ebpf:"ip6_input"`
@@ -215,7 +212,6 @@ func (p *XdpPrograms) Close() error {
 	return _XdpClose(
 		p.EtherDemux,
 		p.EtherInput,
-		p.EtherOutput,
 		p.IfTransmit,
 		p.Ip6Forward,
 		p.Ip6Input,
