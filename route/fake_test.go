@@ -242,3 +242,23 @@ func (c *clock) advance(d time.Duration) {
 	defer c.mu.Unlock()
 	c.at = c.at.Add(d)
 }
+
+// change replaces an interface and tells of it.
+func (f *followed) change(index int, kind ifnet.EventKind, edit func(*ifnet.Ifnet)) {
+	f.mu.Lock()
+	ifp := &ifnet.Ifnet{Index: index, Slot: uint32(index), HasSlot: true}
+	if old := f.byID[index]; old != nil {
+		*ifp = *old
+	}
+	if edit != nil {
+		edit(ifp)
+		f.byID[index] = ifp
+	} else {
+		delete(f.byID, index)
+	}
+	subs := f.subs
+	f.mu.Unlock()
+	for _, sub := range subs {
+		sub(ifnet.Event{Kind: kind, If: ifp})
+	}
+}
