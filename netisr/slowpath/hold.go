@@ -21,7 +21,8 @@ type holdTable struct {
 	mu      sync.Mutex
 	entries map[holdKey]*holdEntry
 	free    []*holdEntry
-	total   int // packets held
+	total   int       // packets held
+	again   []holdKey // to be asked for once more; the scanning thread's own
 }
 
 type holdKey struct {
@@ -98,14 +99,20 @@ func (s *Stack) unresolved(t *netisr.Thread, p *netisr.Packet) {
 	} else if !held {
 		s.drop(t, p, arpDropped)
 	}
-	if !ask {
-		return
+	if ask {
+		s.ask(t, key, !down && held, resumed)
 	}
+}
+
+// ask asks for a next hop, and deals with what is known already. Waiting says
+// that packets wait for it, resumed that the data path has sent one of them
+// back before.
+func (s *Stack) ask(t *netisr.Thread, key holdKey, waiting, resumed bool) {
 	s.count(t, arpTxRequests)
 	switch s.config.Resolver.Resolve(key.slot, key.addr) {
 	case NeighbourValid:
 		switch {
-		case down || !held:
+		case !waiting:
 		case !resumed:
 			s.release(t, s.settle(key))
 		default:
@@ -114,7 +121,7 @@ func (s *Stack) unresolved(t *netisr.Thread, p *netisr.Packet) {
 			s.retryLater(key)
 		}
 	case NeighbourFailed:
-		if !down {
+		if waiting {
 			s.failAll(t, s.settleDown(key, t.Now()))
 		}
 	}
@@ -258,20 +265,24 @@ func (s *Stack) startHoldTimer(t *netisr.Thread) {
 		known, failed := s.scan(t.Now())
 		s.release(t, known)
 		s.failAll(t, failed)
+		for _, key := range s.hold.again {
+			s.ask(t, key, true, true)
+		}
 		timer.Reset(holdScan)
 	})
 	timer.Reset(holdScan)
 }
 
 // scan takes the packets of all next hops that are known by now, and of those
-// that did not answer in time, and forgets those that have been down for long
-// enough. A next hop that is known keeps its entry, so that packets which come
+// that did not answer in time, forgets those that have been down for long
+// enough, and lists those to be asked for again. A next hop that is known keeps its entry, so that packets which come
 // back once more do not wait longer than others.
 func (s *Stack) scan(now time.Duration) (known, failed *netisr.Packet) {
 	settings := s.settings.Load()
 	patience := time.Duration(settings.MaxTries) * time.Second
 	s.hold.mu.Lock()
 	defer s.hold.mu.Unlock()
+	s.hold.again = s.hold.again[:0]
 	for key, e := range s.hold.entries {
 		switch {
 		case e.down && now-e.since >= settings.HostDownTime:
@@ -285,6 +296,9 @@ func (s *Stack) scan(now time.Duration) (known, failed *netisr.Packet) {
 		case e.known && e.count > 0:
 			e.known = false
 			known = s.hold.takeBefore(e, known)
+		case e.count > 0 && now-e.asked >= retryPeriod:
+			e.asked = now
+			s.hold.again = append(s.hold.again, key)
 		}
 	}
 	return known, failed
