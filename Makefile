@@ -24,7 +24,7 @@ setup:
 	./internal/setup/packages
 
 demo: setup build
-	./internal/demo/demo
+	$(GO) run ./internal/demo
 
 # All tests, with the kernels in QEMU.
 test: setup build
