@@ -255,7 +255,7 @@ func comparePrefixes(a, b netip.Prefix) int {
 }
 
 // Routes lists the table. A multipath route is listed once for each of its
-// hops. See [api.Backend].
+// hops, a link-local one once for each link. See [api.Backend].
 func (t *Table) Routes(_ context.Context, filter api.RouteFilter) ([]api.Rtentry, error) {
 	if filter.Fib != 0 {
 		return nil, api.Errorf(api.EINVAL, "%d: invalid fib", filter.Fib)
@@ -265,6 +265,10 @@ func (t *Table) Routes(_ context.Context, filter api.RouteFilter) ([]api.Rtentry
 	entries := make([]api.Rtentry, 0, len(t.rib.nodes))
 	for dst, n := range t.rib.nodes {
 		if !filter.Family.Has(dst.Addr()) {
+			continue
+		}
+		if a := dst.Addr(); a.Is6() && a.IsLinkLocalUnicast() {
+			entries = t.linkLocal(entries, n)
 			continue
 		}
 		p, err := t.exact(dst)
@@ -283,8 +287,27 @@ func (t *Table) Routes(_ context.Context, filter api.RouteFilter) ([]api.Rtentry
 			entries = append(entries, e)
 		}
 	}
-	slices.SortStableFunc(entries, func(a, b api.Rtentry) int { return comparePrefixes(a.Dst, b.Dst) })
+	slices.SortStableFunc(entries, func(a, b api.Rtentry) int {
+		return cmp.Or(comparePrefixes(a.Dst, b.Dst), cmp.Compare(a.Zone, b.Zone))
+	})
 	return entries, nil
+}
+
+// linkLocal appends the routes to a link-local prefix, which is another one on
+// each link.
+func (t *Table) linkLocal(entries []api.Rtentry, n *node) []api.Rtentry {
+	listed := make(map[int]struct{})
+	for _, p := range n.paths {
+		if !p.shown(n.dst) || len(p.hops) == 0 {
+			continue
+		}
+		index := p.hops[0].ifindex
+		if _, ok := listed[index]; !ok {
+			listed[index] = struct{}{}
+			entries = append(entries, t.describe(n.dst, p))
+		}
+	}
+	return entries
 }
 
 // monitorBuffer is the number of messages that a monitor may lag behind.

@@ -142,6 +142,9 @@ func (t *Table) entry(dst netip.Prefix, c choice) api.Rtentry {
 		Ifa:      p.prefsrc,
 	}
 	ifp := c.ifp
+	if a := dst.Addr(); ifp != nil && a.Is6() && a.IsLinkLocalUnicast() {
+		e.Zone = ifp.Name
+	}
 	if p.kind != kindUnicast {
 		// Own addresses and discarding routes belong to the loopback interface.
 		if lo, ok := t.loopback(); ok {

@@ -41,6 +41,7 @@ type Link struct {
 // Rtentry is a route as it stands in the table.
 type Rtentry struct {
 	Dst       netip.Prefix `json:"destination"`
+	Zone      string       `json:"zone,omitempty"`   // interface of a link-local destination
 	Gateway   netip.Addr   `json:"gateway,omitzero"` // zero: reached on the link
 	Flags     Flags        `json:"flags"`
 	Interface Link         `json:"interface"`

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -163,7 +164,7 @@ func (t tablePrinter) expire(e api.Rtentry) int64 {
 }
 
 func (t tablePrinter) destination(e api.Rtentry) string {
-	a := scoped(e.Dst.Addr(), e.Interface.Name)
+	a := scoped(e.Dst.Addr(), cmp.Or(e.Zone, e.Interface.Name))
 	if e.Flags&api.Host != 0 {
 		return t.hostname(a)
 	}
