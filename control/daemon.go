@@ -165,6 +165,7 @@ func (d *Daemon) start(ctx context.Context, request LoadRequest, fresh bool) (*L
 	if d.slow, err = startSlowPath(d); err != nil {
 		return nil, fmt.Errorf("start netisr: %w", err)
 	}
+	d.restoreSysctl()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, device := range d.adoptable(chosen) {

@@ -91,6 +91,7 @@ func (d *Daemon) Sysctl(request SysctlRequest) ([]SysctlValue, error) {
 		if err := node.set(d, request.Set[name]); err != nil {
 			return nil, fmt.Errorf("%s=%s: %w", name, request.Set[name], err)
 		}
+		d.slow.configured()
 		values = append(values, SysctlValue{Name: name, Old: old, Value: node.get(d)})
 		d.mu.Lock()
 		if d.record.Sysctl == nil {

@@ -2,15 +2,63 @@ package main
 
 import (
 	"context"
-	"errors"
+	"os"
+	"strings"
 
 	"github.com/bsdnet/bsdnet/control"
+	"github.com/bsdnet/bsdnet/route/command"
 )
 
-func routeMain(ctx context.Context, args []string) int     { return report("route", errors.New("x")) }
-func arpMain(ctx context.Context, args []string) int       { return report("arp", errors.New("x")) }
-func ndpMain(ctx context.Context, args []string) int       { return report("ndp", errors.New("x")) }
-func netstatRoutes(ctx context.Context, args []string) int { return report("netstat", errors.New("x")) }
+// routingEnv connects a front end of the routing system with the daemon.
+func routingEnv(ctx context.Context) (*command.Env, error) {
+	client, err := control.Dial()
+	if err != nil {
+		return nil, err
+	}
+	env := &command.Env{
+		Backend: control.Routing{Client: client},
+		Stdout:  os.Stdout, Stderr: os.Stderr,
+		Root:     os.Geteuid() == 0,
+		Resolver: command.NetResolver{Context: ctx},
+	}
+	if name, err := os.Hostname(); err == nil {
+		_, env.Domain, _ = strings.Cut(name, ".")
+	}
+	return env, nil
+}
+
+func routingMain(ctx context.Context, name string, args []string, run func(context.Context, *command.Env, []string) int) int {
+	env, err := routingEnv(ctx)
+	if err != nil {
+		return report(name, err)
+	}
+	return run(ctx, env, args)
+}
+
+func routeMain(ctx context.Context, args []string) int {
+	return routingMain(ctx, "route", args, command.Route)
+}
+
+func arpMain(ctx context.Context, args []string) int {
+	return routingMain(ctx, "arp", args, command.Arp)
+}
+
+func ndpMain(ctx context.Context, args []string) int {
+	return routingMain(ctx, "ndp", args, command.Ndp)
+}
+
+func netstatRoutes(ctx context.Context, args []string) int {
+	return routingMain(ctx, "netstat", args, command.NetstatRoutes)
+}
+
+// netstatQueues prints netstat -Q.
 func netstatQueues(ctx context.Context, client *control.Client, o netstatOptions) error {
-	return errors.New("x")
+	stats, err := control.Call[*control.SlowPathStats](ctx, client, "netisr", control.None{})
+	if err != nil {
+		return err
+	}
+	if o.json {
+		return printJSON(os.Stdout, stats)
+	}
+	return stats.Netisr.Format(os.Stdout)
 }
