@@ -126,11 +126,9 @@ func (x *expander) combine(at *[listCount]int) {
 	r := e.base
 	src, dst := pick(e.src.hosts, at[bySrc]), pick(e.dst.hosts, at[byDst])
 	iface := pick(e.interfaces, at[byInterface])
-	if x.dialect == OpenBSD {
-		x.collapse(&r.Rdr, &r, e.rdr, "translation")
-		x.collapse(&r.Nat, &r, e.nat, "translation")
-		x.collapse(&r.Route, &r, e.route, "routing")
-	}
+	x.collapse(&r.Rdr, &r, e.rdr, "translation")
+	x.collapse(&r.Nat, &r, e.nat, "translation")
+	x.collapse(&r.Route, &r, e.route, "routing")
 	if !compatible(&r, src, dst, iface) {
 		return
 	}

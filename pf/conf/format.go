@@ -43,13 +43,19 @@ type formatter struct {
 	options FormatOptions
 }
 
-// anchor writes the rules of a main ruleset, list by list.
+// anchor writes the rules of a main ruleset, list by list. pfctl writes ether
+// rules after scrub rules, and refuses that order when it reads them.
 func (f *formatter) anchor(a *Anchor) {
-	f.rules(a, Scrub, 0)
 	f.ether(a, 0)
-	for _, action := range []Action{Nat, Rdr, Binat, Pass} {
+	for _, action := range []Action{Scrub, Nat, Rdr, Binat} {
 		f.rules(a, action, 0)
 	}
+	// pfctl writes these inside the braces of inline anchors, where tables are
+	// not allowed.
+	for _, t := range a.optimized {
+		f.table(t)
+	}
+	f.rules(a, Pass, 0)
 }
 
 func (f *formatter) indent(depth int) {
@@ -61,11 +67,6 @@ func (f *formatter) indent(depth int) {
 // rules writes one kind of rule of an anchor, and of the inline anchors that
 // the rules call.
 func (f *formatter) rules(a *Anchor, kind Action, depth int) {
-	if kind == Pass {
-		for _, t := range a.optimized {
-			f.table(t)
-		}
-	}
 	for _, r := range *a.list(kind) {
 		if !f.options.Numbers {
 			f.indent(depth)

@@ -375,6 +375,7 @@ func (w *lineWriter) stateOptions(r *Rule) []string {
 		add(true, "%s", s)
 	}
 	add(o.IfBound, "if-bound")
+	add(o.floating, "floating")
 	add(o.Sloppy, "sloppy")
 	add(o.Pflow, "pflow")
 	add(r.AllowRelated, "allow-related")

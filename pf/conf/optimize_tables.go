@@ -62,7 +62,7 @@ func (z *optimizer) combine(a *Anchor, rules []*Rule) []*Rule {
 		case t != nil && t.count >= tableThreshold:
 			t.made = true
 			t.side(r).Addr = Addr{Kind: AddrTable, Name: t.table.Name}
-			a.optimized = append(a.optimized, t.table)
+			z.rs.Main.optimized = append(z.rs.Main.optimized, t.table)
 			z.rs.Main.addTable(t.table)
 		}
 		left = append(left, r)

@@ -200,9 +200,10 @@ func (p *parser) altqInterface(name string, o *queueOptions, children []string) 
 		a.TBRSize = p.tokenBucket(a)
 	}
 	p.altqs = append(p.altqs, a)
-	line := a.text()
+	// pfctl leaves the word out without children, but wants to read it.
+	line := a.text() + "queue"
 	if children != nil {
-		line += "queue { " + joinNames(children) + "}"
+		line += " { " + joinNames(children) + "}"
 	}
 	p.directive(DirectiveALTQ, line)
 	root := ""

@@ -115,7 +115,7 @@ func (p *parser) queueOption1(o *queueOptions) bool {
 func (p *parser) queueBandwidth(o *queueOptions) {
 	bw := p.bandwidth()
 	curve := p.burst(bw, o)
-	if o.modern || p.dialect == OpenBSD {
+	if o.modern || p.dialect == OpenBSD && len(p.altqs) == 0 {
 		p.noPercent(bw)
 	}
 	var low, high ServiceCurve

@@ -301,4 +301,5 @@ func (p *parser) finishState(t *trackedState, kind StateKind) {
 	if kind != StateNone && !t.lockSet {
 		r.IfBound = p.out.Options.StatePolicy
 	}
+	r.floating = kind != StateNone && p.out.Options.StatePolicy && !r.IfBound
 }

@@ -13,10 +13,10 @@ const (
 // address, or a table of several. It may settle the family of the rule. The
 // word is "translation" or "routing", for messages.
 func (x *expander) collapse(dst **Pool, r *Rule, rs *redirect, word string) {
-	*dst = nil
 	if rs == nil || len(rs.hosts) == 0 {
 		return
 	}
+	*dst = nil
 	fail := func(format string, args ...any) {
 		x.errorf(format, args...)
 		x.errors++

@@ -46,6 +46,9 @@ type StateOptions struct {
 
 	// Timeouts in seconds, zero where the default holds.
 	Timeouts Timeouts `json:"timeouts,omitzero"`
+
+	// floating is said against "set state-policy if-bound".
+	floating bool
 }
 
 // ScrubOptions normalise packets: of a scrub rule (FreeBSD, DragonFly), of a
