@@ -41,7 +41,6 @@ type Netisr struct {
 	dispatch  atomic.Int32
 	protocols [MaxProtocols]atomic.Pointer[Protocol]
 	rollups   atomic.Pointer[[]rollup]
-	wrongHash atomic.Uint64
 
 	mu      sync.Mutex // protocols, rollups, started
 	started bool

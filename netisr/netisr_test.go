@@ -210,6 +210,9 @@ func TestDispatch(t *testing.T) {
 			if work != want {
 				t.Errorf("%+v, want %+v", work, want)
 			}
+			if got := r.Stats().Workstreams[0].Requeued; got != uint64(test.handledOn) {
+				t.Errorf("%d packets went to another thread", got)
+			}
 		})
 	}
 }
@@ -272,6 +275,24 @@ func TestAccept(t *testing.T) {
 	ws := r.Stats().Workstreams[1]
 	if ws.Received != 8 || ws.BadHeader != 4 || ws.NoProtocol != 1 {
 		t.Errorf("%+v", ws)
+	}
+}
+
+func TestHandle(t *testing.T) {
+	r := newRig(t, 1, netisr.Config{})
+	seen := 0
+	register(t, r.Netisr, netisr.Protocol{Number: netisr.ProtocolIGMP, Name: "igmp", Handler: func(th *netisr.Thread, p *netisr.Packet) { seen++; th.Free(p) }})
+	thread := r.Thread(0)
+	p := thread.Alloc(10)
+	if err := thread.Handle(netisr.ProtocolIP, p); !errors.Is(err, netisr.ErrProtocolUnknown) {
+		t.Error(err)
+	}
+	if err := thread.Handle(netisr.ProtocolIGMP, p); err != nil || seen != 1 {
+		t.Error(err, seen)
+	}
+	thread.Step()
+	if work := r.Stats().Workstreams[0].Work[0]; work.Dispatched != 1 || work.Handled != 1 {
+		t.Errorf("%+v", work)
 	}
 }
 

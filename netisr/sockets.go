@@ -85,6 +85,19 @@ func (s *Sockets) Queues() []Queue {
 	return queues
 }
 
+// Stats returns the kernel's counters of the sockets, by queue. It may be
+// called until the netisr stops.
+func (s *Sockets) Stats() ([]xsk.Stats, error) {
+	all := make([]xsk.Stats, len(s.sockets))
+	for queue, socket := range s.sockets {
+		var err error
+		if all[queue], err = socket.Stats(); err != nil {
+			return nil, fmt.Errorf("queue %d: %w", queue, err)
+		}
+	}
+	return all, nil
+}
+
 // Close closes the sockets and releases the memory. The netisr must have been
 // stopped before.
 func (s *Sockets) Close() error {

@@ -39,6 +39,7 @@ type WorkstreamStats struct {
 	OutputDrops uint64 `json:"output-drops"` // transmit queue full
 	BadHeader   uint64 `json:"bad-header"`   // refused by Packet.Check
 	NoProtocol  uint64 `json:"no-protocol"`  // of a protocol that is not registered
+	Requeued    uint64 `json:"requeued"`     // handed to the thread of their flow
 	Errors      uint64 `json:"errors"`       // failed system calls
 }
 
@@ -102,6 +103,7 @@ func (t *Thread) stats(protocols []ProtocolStats) WorkstreamStats {
 		OutputDrops: t.counters.outputDrops.Load(),
 		BadHeader:   t.counters.badHeader.Load(),
 		NoProtocol:  t.counters.noProtocol.Load(),
+		Requeued:    t.counters.requeued.Load(),
 		Errors:      t.counters.errors.Load(),
 	}
 	for _, protocol := range protocols {

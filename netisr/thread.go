@@ -44,7 +44,7 @@ type Thread struct {
 
 // threadCounters are what a thread counts beside its protocols.
 type threadCounters struct {
-	received, transmitted, outputDrops, badHeader, noProtocol, errors atomic.Uint64
+	received, transmitted, outputDrops, badHeader, noProtocol, requeued, errors atomic.Uint64
 }
 
 func newThread(n *Netisr, id, cpu int) (*Thread, error) {
@@ -236,9 +236,21 @@ func (t *Thread) dispatch(number int, p *Packet) {
 		return
 	}
 	if target != t {
-		t.netisr.wrongHash.Add(1)
+		t.counters.requeued.Add(1)
 		target.wake()
 	}
+}
+
+// Handle gives a packet to another protocol here and now (netisr_handle). When
+// it fails, the packet is still the caller's.
+func (t *Thread) Handle(number int, p *Packet) error {
+	protocol, err := t.netisr.protocol(number)
+	if err != nil {
+		return fmt.Errorf("handle packet: %w", err)
+	}
+	t.handled[number].Dispatched++
+	t.handle(number, protocol, p)
+	return nil
 }
 
 func (t *Thread) handle(number int, protocol *Protocol, p *Packet) {
