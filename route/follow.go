@@ -3,7 +3,6 @@ package route
 import (
 	"errors"
 	"net/netip"
-	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -16,33 +15,6 @@ import (
 type kernelBatch struct {
 	events   []kernelEvent
 	overflow bool
-}
-
-// interfaceQueue takes the events of interfaces out of the callback, which
-// may not wait for the Table: the Table asks the interfaces while it is
-// locked.
-type interfaceQueue struct {
-	mu     sync.Mutex
-	events []ifnet.Event
-	wake   chan struct{}
-}
-
-func (q *interfaceQueue) put(e ifnet.Event) {
-	q.mu.Lock()
-	q.events = append(q.events, e)
-	q.mu.Unlock()
-	select {
-	case q.wake <- struct{}{}:
-	default:
-	}
-}
-
-func (q *interfaceQueue) take() []ifnet.Event {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	events := q.events
-	q.events = nil
-	return events
 }
 
 // retryReceive is how long to wait before subscribing again when that fails.
@@ -122,8 +94,8 @@ func (t *Table) follow() {
 			return
 		case batch := <-t.events:
 			t.takeBatches(batch)
-		case <-t.queue.wake:
-			t.takeInterfaces(t.queue.take())
+		case <-t.links.wake:
+			t.takeInterfaces(t.links.take())
 		case after := <-t.resync:
 			if resync == nil {
 				asked = time.Now()
@@ -243,12 +215,12 @@ func (t *Table) takeInterfaces(events []ifnet.Event) {
 	for _, e := range events {
 		changed[e.If.Index] = struct{}{}
 		t.publishInterface(e)
-		gone := e.Kind == ifnet.Detach || e.Kind == ifnet.AddressDelete || e.Kind == ifnet.Link && !e.If.Up
-		if gone {
-			t.askResync(settle)
-		}
-		if e.Kind == ifnet.Detach || e.Kind == ifnet.Link && !e.If.Up {
+		down := e.Kind == ifnet.Detach || (e.Kind == ifnet.Link || e.Kind == ifnet.Rename) && !e.If.Up
+		if down {
 			t.linkGone(e.If.Index)
+		}
+		if down || e.Kind == ifnet.AddressDelete {
+			t.askResync(settle)
 		}
 	}
 	for index := range changed {

@@ -149,7 +149,12 @@ func TestResolve(t *testing.T) {
 	l := newLab(t)
 	table := l.start()
 	events := make(chan NeighbourEvent, 64)
-	cancel := table.SubscribeNeighbours(func(e NeighbourEvent) { events <- e })
+	cancel := table.SubscribeNeighbours(func(e NeighbourEvent) {
+		// The hosts' neighbour discovery adds its own.
+		if !e.Addr.IsLinkLocalUnicast() {
+			events <- e
+		}
+	})
 	defer cancel()
 	em0, _ := l.interfaces.ByName("em0")
 	for _, addr := range []string{"192.0.2.2", "2001:db8:1::2"} {
@@ -173,16 +178,18 @@ func TestResolve(t *testing.T) {
 	if testing.Short() {
 		return
 	}
-	if _, _, err := table.Resolve(em0.Slot, mustAddr("192.0.2.200")); err != nil {
-		t.Fatal(err)
-	}
-	select {
-	case e := <-events:
-		if e.Valid || e.Addr != mustAddr("192.0.2.200") {
-			t.Fatalf("event %+v", e)
+	for range 2 {
+		if _, _, err := table.Resolve(em0.Slot, mustAddr("192.0.2.200")); err != nil {
+			t.Fatal(err)
 		}
-	case <-time.After(5 * time.Second):
-		t.Fatal("a neighbour that is not there: no event")
+		select {
+		case e := <-events:
+			if e.Valid || e.Addr != mustAddr("192.0.2.200") {
+				t.Fatalf("event %+v", e)
+			}
+		case <-time.After(5 * time.Second):
+			t.Fatal("a neighbour that is not there: no event")
+		}
 	}
 	if _, _, err := table.Resolve(12345, mustAddr("192.0.2.2")); err == nil {
 		t.Error("resolve on an interface that is not there: no error")

@@ -135,6 +135,9 @@ func (t *neighbourTable) write(n linuxNeighbour) error {
 		delete(t.failed, key)
 	}
 	if had && was == ll {
+		if ll.State == uint16(bpf.NeighbourFailed) {
+			t.tell(key, ll) // somebody may have asked again
+		}
 		return nil
 	}
 	if err := t.path.setNeighbour(key, ll); err != nil {
@@ -142,13 +145,18 @@ func (t *neighbourTable) write(n linuxNeighbour) error {
 	}
 	t.written[key] = ll
 	t.changed(key, ll)
+	t.tell(key, ll)
+	return nil
+}
+
+// tell notifies those who wait for a neighbour.
+func (t *neighbourTable) tell(key neighbourKey, ll bpf.Llentry) {
 	t.notify(NeighbourEvent{
 		Ifslot: key.slot,
 		Addr:   key.addr,
 		Lladdr: ll.Lladdr,
 		Valid:  ll.State == uint16(bpf.NeighbourValid),
 	})
-	return nil
 }
 
 // erase takes a neighbour out of the map.

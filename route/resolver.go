@@ -122,6 +122,13 @@ func (r *resolver) again(key linkKey, now time.Time) bool {
 	return true
 }
 
+// settled notes that a resolution is over, so that the next one may begin.
+func (r *resolver) settled(key linkKey) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.asked, key)
+}
+
 // Resolve asks the kernel for the link address of a neighbour. It does not
 // block. If the address is known already, as it can be when the answer came
 // while the packet was on its way here, Resolve returns it. Else the answer
@@ -152,8 +159,9 @@ func (t *Table) Resolve(ifslot uint32, addr netip.Addr) (lladdr [6]byte, ok bool
 }
 
 // SubscribeNeighbours calls notify when a neighbour becomes valid, gets
-// another link address, or fails to answer. notify must not block and must
-// not call into the Table. The returned function ends the subscription.
+// another link address, or fails to answer, in order and one at a time, after
+// the maps have been changed. The returned function ends the subscription; a
+// call under way may still come to its end.
 func (t *Table) SubscribeNeighbours(notify func(NeighbourEvent)) (cancel func()) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -114,7 +116,8 @@ type Table struct {
 	closed     bool
 	stats      Stats
 
-	queue   interfaceQueue
+	links   *queue[ifnet.Event]    // events of interfaces: their source may not wait for mu
+	tellers *queue[NeighbourEvent] // for those who subscribed: they may call the Table
 	events  chan kernelBatch
 	resync  chan time.Duration // asks for a dump after a while
 	mirror  chan struct{}      // asks for a look at routes that Linux lacks
@@ -172,12 +175,13 @@ func newTable(interfaces Interfaces, dp dataPath, k kernel, options Options, now
 		addrs:      make(map[int]map[addrPath]*path),
 		notifies:   make(map[int]func(NeighbourEvent)),
 		expiring:   make(map[netip.Prefix]*path),
+		links:      newQueue[ifnet.Event](),
+		tellers:    newQueue[NeighbourEvent](),
 		events:     make(chan kernelBatch, 256),
 		resync:     make(chan time.Duration, 16),
 		mirror:     make(chan struct{}, 1),
 		stop:       make(chan struct{}),
 	}
-	t.queue.wake = make(chan struct{}, 1)
 	t.neighbours.slotOf = t.slotOf
 	t.neighbours.changed = t.neighbourChanged
 	t.neighbours.notify = t.notifyNeighbour
@@ -287,9 +291,33 @@ func (t *Table) isStatic(key linkKey) bool {
 	return info != nil && info.state&nudStatic != 0
 }
 
+// notifyNeighbour passes an event on to those who wait for it.
 func (t *Table) notifyNeighbour(event NeighbourEvent) {
-	for _, notify := range t.notifies {
-		notify(event)
+	if ifp, ok := t.interfaces.BySlot(event.Ifslot); ok {
+		t.resolver.settled(linkKey{ifp.Index, event.Addr})
+	}
+	if len(t.notifies) > 0 {
+		t.tellers.put(event)
+	}
+}
+
+// tellNeighbours calls the subscribers, outside of any lock, until the Table
+// is closed.
+func (t *Table) tellNeighbours() {
+	for {
+		select {
+		case <-t.stop:
+			return
+		case <-t.tellers.wake:
+		}
+		t.mu.Lock()
+		notifies := slices.Collect(maps.Values(t.notifies))
+		t.mu.Unlock()
+		for _, event := range t.tellers.take() {
+			for _, notify := range notifies {
+				notify(event)
+			}
+		}
 	}
 }
 
@@ -319,7 +347,7 @@ func (t *Table) Start() error {
 	if err != nil {
 		return fmt.Errorf("start routing table: %w", err)
 	}
-	t.cancel = t.interfaces.Subscribe(t.queue.put)
+	t.cancel = t.interfaces.Subscribe(t.links.put)
 	if err := t.fill(); err != nil {
 		sub.close()
 		t.cancel()
@@ -329,6 +357,7 @@ func (t *Table) Start() error {
 	t.wg.Go(func() { t.receive(sub) })
 	t.wg.Go(t.follow)
 	t.wg.Go(t.mirrorRoutes)
+	t.wg.Go(t.tellNeighbours)
 	return nil
 }
 
