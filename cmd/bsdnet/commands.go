@@ -171,7 +171,7 @@ func installLinksCommand() *cli.Command {
 
 // linkNames are the commands that get a link. sysctl never does: scripts of
 // the system depend on its own.
-var linkNames = []string{"arp", "ndp", "netstat", "pfilctl", "route"}
+var linkNames = []string{"arp", "ndp", "netstat", "pfctl", "pfilctl", "route"}
 
 func installLinks(dir string) error {
 	resolved, err := filepath.EvalSymlinks(dir)

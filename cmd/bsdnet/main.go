@@ -108,12 +108,14 @@ func init() {
 		"route":   routeMain,
 		"arp":     arpMain,
 		"ndp":     ndpMain,
+		"pfctl":   pfctlMain,
 	}
 }
 
 // frontEndUsage is the help line of each BSD command.
 var frontEndUsage = map[string]string{
 	"sysctl":  "get and set kernel state of the stack: sysctl [-adeNnq] name[=value] ...",
+	"pfctl":   "control the packet filter; today it checks, expands and optimizes: pfctl -n[v]f file",
 	"pfilctl": "manage packet filter hooks: pfilctl heads | hooks | link | unlink",
 	"netstat": "show network status: netstat -rn | -i | -s | -Q | -w wait",
 	"route":   "manipulate the routing tables: route [-dnqtv] command [[modifiers] args]",
@@ -123,7 +125,7 @@ var frontEndUsage = map[string]string{
 
 func frontEndCommands() []*cli.Command {
 	var commands []*cli.Command
-	for _, name := range []string{"route", "arp", "ndp", "netstat", "pfilctl", "sysctl"} {
+	for _, name := range []string{"route", "arp", "ndp", "netstat", "pfctl", "pfilctl", "sysctl"} {
 		commands = append(commands, &cli.Command{
 			Name: name, Usage: frontEndUsage[name], Category: "BSD commands", SkipFlagParsing: true,
 			Action: func(c *cli.Context) error {

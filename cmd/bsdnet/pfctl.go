@@ -1,0 +1,42 @@
+package main
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"os"
+	"os/user"
+	"strconv"
+
+	"github.com/bsdnet/bsdnet/pf/conf"
+	"github.com/bsdnet/bsdnet/pf/pfctl"
+)
+
+// pfctlMain is pfctl(8).
+func pfctlMain(ctx context.Context, args []string) int {
+	return pfctl.Main(ctx, args, os.Stdin, os.Stdout, os.Stderr, pfctl.Host{
+		Getenv:     os.Getenv,
+		Interfaces: conf.HostInterfaces,
+		Resolve: func(ctx context.Context, name string) ([]netip.Addr, error) {
+			return net.DefaultResolver.LookupNetIP(ctx, "ip", name)
+		},
+		LookupUser:  func(name string) (uint32, bool) { return number(user.Lookup(name)) },
+		LookupGroup: func(name string) (uint32, bool) { return groupNumber(user.LookupGroup(name)) },
+	})
+}
+
+func number(u *user.User, err error) (uint32, bool) {
+	if err != nil {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(u.Uid, 10, 32)
+	return uint32(n), err == nil
+}
+
+func groupNumber(g *user.Group, err error) (uint32, bool) {
+	if err != nil {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(g.Gid, 10, 32)
+	return uint32(n), err == nil
+}
