@@ -134,7 +134,7 @@ func (a Addr) text(f AddressFamily, counts bool) string {
 	case AddrURPFFailed:
 		return "urpf-failed"
 	case AddrRouteLabel:
-		return "route \"" + a.Name + "\""
+		return "route " + quote(a.Name)
 	}
 	return "?"
 }

@@ -151,12 +151,25 @@ func (f *formatter) table(t *Table) {
 	w.WriteByte('\n')
 }
 
-// quote puts a string in quotes that it does not hold.
+// quote puts a string in quotes so that it is read as it is. pfctl does not
+// care about quotes within.
 func quote(s string) string {
-	if strings.Contains(s, "\"") {
-		return "'" + s + "'"
+	q := byte('"')
+	if strings.IndexByte(s, q) >= 0 && strings.IndexByte(s, '\'') < 0 {
+		q = '\''
 	}
-	return "\"" + s + "\""
+	if strings.IndexByte(s, q) < 0 && strings.IndexByte(s, '\\') < 0 {
+		return string(q) + s + string(q)
+	}
+	b := []byte{q}
+	for i := range len(s) {
+		// After a backslash, blanks need one of their own.
+		if s[i] == q || i > 0 && s[i-1] == '\\' && (s[i] == ' ' || s[i] == '\t') {
+			b = append(b, '\\')
+		}
+		b = append(b, s[i])
+	}
+	return string(append(b, q))
 }
 
 func (e *TableEntry) text() string {

@@ -300,8 +300,7 @@ func (p *parser) action(word string) actionSpec {
 		a.answer = ReturnICMP
 		if p.acceptSymbol('(') {
 			a.icmp = p.returnCode(Inet)
-			// Without a code for inet6 pfctl takes the one of inet.
-			a.icmp6 = defaultReturnICMP
+			// Without a code for inet6 pfctl takes 3<<8 | 3 of inet by mistake.
 			if !p.peek().symbol(')') {
 				p.acceptComma()
 				a.icmp6 = p.returnCode(Inet6)

@@ -255,7 +255,7 @@ func (p *parser) setFingerprints() {
 	if p.failed {
 		return
 	}
-	p.echo("set fingerprints \"%s\"", name)
+	p.echo("set fingerprints %s", quote(name))
 	if !p.inOrder(orderOption) {
 		return
 	}

@@ -340,7 +340,7 @@ func (p *parser) statement(inline bool) *Statement {
 		// A keyword of another BSD may be the name of a macro here.
 		p.take()
 		if p.peek().symbol('=') && !inline {
-			p.macroValue(s, t.text)
+			p.macroValue(s, t)
 		} else {
 			p.keywordStatement(s, t.text, inline)
 		}
@@ -476,7 +476,7 @@ func (p *parser) fileError(name string, err error) string {
 }
 
 func (p *parser) macroStatement(s *Statement, inline bool) {
-	name := p.take().text
+	name := p.take()
 	if inline {
 		p.syntaxError()
 		return
@@ -484,7 +484,8 @@ func (p *parser) macroStatement(s *Statement, inline bool) {
 	p.macroValue(s, name)
 }
 
-func (p *parser) macroValue(s *Statement, name string) {
+func (p *parser) macroValue(s *Statement, token token) {
+	name := token.text
 	if !p.expectSymbol('=') {
 		return
 	}
@@ -504,7 +505,11 @@ func (p *parser) macroValue(s *Statement, name string) {
 		p.fail("macro '%s' is longer than %d bytes", name, p.limits.MacroBytes)
 		return
 	}
-	p.directive(DirectiveMacro, fmt.Sprintf("%s = \"%s\"", name, s.Value))
+	printed := name
+	if token.quoted {
+		printed = nameText(name)
+	}
+	p.directive(DirectiveMacro, printed+" = "+quote(s.Value))
 	// As pfctl, a blank at the very start of the name passes.
 	if len(name) > 1 && strings.ContainsAny(name[1:], " \t\n\v\f\r") {
 		p.fail("macro name cannot contain whitespace")
