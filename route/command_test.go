@@ -202,6 +202,30 @@ func TestForeignRoutes(t *testing.T) {
 	if out := l.ip("route show 10.1.0.0/16"); out != "" {
 		t.Errorf("Linux: %s", out)
 	}
+	for _, foreign := range []string{
+		"10.8.0.0/16 via 192.0.2.2 src 192.0.2.1 mtu 1400 metric 7",
+		"10.9.0.0/16 nexthop via 192.0.2.2 weight 2 nexthop via 198.51.100.2",
+		"prohibit 10.10.0.0/16",
+		"2001:db8:8::/48 via 2001:db8:1::2 metric 50 mtu 1400",
+		"2001:db8:9::/48 nexthop via 2001:db8:1::2 nexthop via 2001:db8:2::2",
+		"unreachable 2001:db8:a::/48",
+	} {
+		dst := mustPrefix(strings.Fields(strings.TrimPrefix(strings.TrimPrefix(foreign, "prohibit "), "unreachable "))[0])
+		l.ip("route add " + foreign)
+		within(t, 100*time.Millisecond, foreign, func() bool {
+			_, err := table.RouteGet(ctx, api.RouteRequest{Dst: dst, Exact: true})
+			return err == nil
+		})
+		if _, err := table.RouteDelete(ctx, api.RouteRequest{Dst: dst}); err != nil {
+			t.Errorf("delete %s: %v", foreign, err)
+		}
+		if err := table.compare(); err != nil {
+			t.Error(err)
+		}
+		if _, err := table.RouteGet(ctx, api.RouteRequest{Dst: dst, Exact: true}); !errors.Is(err, api.ESRCH) {
+			t.Errorf("%s is still in Linux", foreign)
+		}
+	}
 	// A connected prefix may be deleted too.
 	if _, err := table.RouteDelete(ctx, api.RouteRequest{Dst: mustPrefix("192.0.2.0/24")}); err != nil {
 		t.Error(err)

@@ -195,3 +195,24 @@ func TestResolve(t *testing.T) {
 		t.Error("resolve on an interface that is not there: no error")
 	}
 }
+
+// Unloading gives gateways back to the ordinary care of the kernel.
+func TestRelease(t *testing.T) {
+	l := newLab(t)
+	l.ip("route add 10.1.0.0/16 via 192.0.2.2")
+	table := l.start()
+	managed := func() bool { return strings.Contains(l.ip("neigh show 192.0.2.2 dev em0"), "managed") }
+	within(t, time.Second, "managed", managed)
+	if err := table.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if !managed() {
+		t.Error("the end of the daemon released the gateway")
+	}
+	if err := Release(l.maps, &l.ns); err != nil {
+		t.Fatal(err)
+	}
+	if managed() {
+		t.Error("not released")
+	}
+}

@@ -326,11 +326,9 @@ func addRoute(req *nl.NetlinkRequest, r linuxRoute, scope uint8) {
 		}
 		req.AddData(multipath)
 	}
-	if r.mtu != 0 || r.hopcount != 0 {
+	if r.mtu != 0 {
 		metrics := nl.NewRtAttr(unix.RTA_METRICS, nil)
-		if r.mtu != 0 {
-			metrics.AddRtAttr(unix.RTAX_MTU, nl.Uint32Attr(r.mtu))
-		}
+		metrics.AddRtAttr(unix.RTAX_MTU, nl.Uint32Attr(r.mtu))
 		req.AddData(metrics)
 	}
 }
