@@ -123,7 +123,7 @@ func BenchmarkRouteAdd(b *testing.B) {
 func TestFollowLag(t *testing.T) {
 	n := 1000
 	if !testing.Short() {
-		n = 50_000
+		n = 20_000
 	}
 	l := newLab(t)
 	table := l.start()

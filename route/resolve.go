@@ -177,9 +177,15 @@ func (t *Table) entry(dst netip.Prefix, c choice) api.Rtentry {
 	return e
 }
 
+// loopback returns the loopback interface, to which a BSD counts own addresses
+// and discarding routes. The caller holds mu.
 func (t *Table) loopback() (*ifnet.Ifnet, bool) {
+	if ifp, ok := t.interfaces.ByIndex(t.loopbackIndex); ok && ifp.Loopback {
+		return ifp, true
+	}
 	for _, ifp := range t.interfaces.All() {
 		if ifp.Loopback {
+			t.loopbackIndex = ifp.Index
 			return ifp, true
 		}
 	}

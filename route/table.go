@@ -114,7 +114,9 @@ type Table struct {
 	quiet      bool                   // publish nothing: the first fill
 	asker      asker                  // whose request changes the RIB now
 	closed     bool
-	stats      Stats
+
+	loopbackIndex int // where loopback was found last
+	stats         Stats
 
 	links   *queue[ifnet.Event]    // events of interfaces: their source may not wait for mu
 	tellers *queue[NeighbourEvent] // for those who subscribed: they may call the Table
