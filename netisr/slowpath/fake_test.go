@@ -82,7 +82,9 @@ func (w *world) Route(destination netip.Addr) (uint32, bool) {
 }
 
 func (w *world) Resolve(slot uint32, addr netip.Addr) slowpath.Neighbour {
-	w.asked = append(w.asked, interfaces[slot].Name+" "+addr.String())
+	if ifp, ok := interfaces[slot]; ok {
+		w.asked = append(w.asked, ifp.Name+" "+addr.String())
+	}
 	return w.answer
 }
 

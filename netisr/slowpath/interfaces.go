@@ -48,7 +48,8 @@ const (
 
 // Resolver asks for link addresses. It must not block: the answer comes later
 // through [Stack.NeighbourChanged]. What it returns is what is known now; it
-// may say NeighbourPending whenever it does not know.
+// may say NeighbourPending whenever it does not know. Slots and addresses come
+// from packets of the data path and need not exist.
 type Resolver interface {
 	Resolve(slot uint32, addr netip.Addr) Neighbour
 }

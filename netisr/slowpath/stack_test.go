@@ -122,15 +122,17 @@ func FuzzStack(f *testing.F) {
 	}
 	settings := router()
 	settings.ICMPLimit, settings.ICMP6Rate, settings.SourceRoute, settings.AcceptSourceRoute = 0, 0, true, true
+	w := newWorld(f, settings)
 	f.Fuzz(func(t *testing.T, reason, flags, rcvif, ifp, nexthop uint32, offset uint16, network []byte) {
 		if len(network) > 9000 {
 			return
 		}
-		w := newWorld(t, settings)
 		data := w.data(bpf.NetisrHeader{Reason: reason, Flags: flags, Rcvif: rcvif, Ifp: ifp, Nexthop: nexthop}, network)
 		data[40], data[41] = byte(offset), byte(offset>>8)
 		w.queue.Put(data)
+		w.clock.Advance(time.Second)
 		w.step()
+		w.asked = nil
 		for _, message := range w.takeSent() {
 			_, err4 := inet.Header4(message)
 			if err4 != nil && inet.Header6(message) != nil {
