@@ -115,7 +115,7 @@ func (a Addr) text(f AddressFamily, counts bool) string {
 	case AddrRange:
 		return ipText(a.IP) + " - " + ipText(a.Last)
 	case AddrInterface:
-		s := "(" + a.Name + a.Modifiers.String()
+		s := "(" + nameText(a.Name+a.Modifiers.String())
 		if counts {
 			s += ":*"
 		}
@@ -126,9 +126,9 @@ func (a Addr) text(f AddressFamily, counts bool) string {
 		return s
 	case AddrTable:
 		if counts {
-			return "<" + a.Name + ":0>"
+			return "<" + nameText(a.Name) + ":0>"
 		}
-		return "<" + a.Name + ">"
+		return "<" + nameText(a.Name) + ">"
 	case AddrNoRoute:
 		return "no-route"
 	case AddrURPFFailed:

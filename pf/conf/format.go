@@ -114,7 +114,7 @@ func (f *formatter) directive(d *Directive) {
 
 func (f *formatter) table(t *Table) {
 	w := f.w
-	fmt.Fprintf(w, "table <%s>", t.Name)
+	fmt.Fprintf(w, "table <%s>", nameText(t.Name))
 	for _, flag := range []struct {
 		set  bool
 		text string
@@ -179,12 +179,16 @@ func (e *TableEntry) text() string {
 	}
 	if e.Addr.Kind == AddrAny {
 		// pfctl prints "any", which tables do not take.
-		if e.family == Inet {
-			return s + "0.0.0.0/0"
-		}
-		return s + "::/0"
+		return s + anyPrefix(e.family)
 	}
 	return s + e.Addr.text(e.family, false)
+}
+
+func anyPrefix(f AddressFamily) string {
+	if f == Inet {
+		return "0.0.0.0/0"
+	}
+	return "::/0"
 }
 
 // queue writes an OpenBSD queue and those below it.
@@ -198,11 +202,11 @@ func (f *formatter) queue(q *Queue) {
 
 func (q *Queue) text() string {
 	var b strings.Builder
-	b.WriteString("queue " + q.Name)
+	b.WriteString("queue " + nameText(q.Name))
 	if q.Parent != "" {
-		b.WriteString(" parent " + q.Parent)
+		b.WriteString(" parent " + nameText(q.Parent))
 	} else if q.Interface != "" {
-		b.WriteString(" on " + q.Interface)
+		b.WriteString(" on " + nameText(q.Interface))
 	}
 	if q.Flows != 0 {
 		fmt.Fprintf(&b, " flows %d", q.Flows)

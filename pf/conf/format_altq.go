@@ -45,7 +45,10 @@ func (a *ALTQ) bandwidthText() string {
 
 // text is the altq line up to its queues.
 func (a *ALTQ) text() string {
-	s := "altq on " + a.Interface + " "
+	s := "altq "
+	if a.Interface != "" {
+		s += "on " + nameText(a.Interface) + " "
+	}
 	options := a.optionsText()
 	if options == "" {
 		options = a.Scheduler.String() + " "
@@ -59,9 +62,9 @@ func (a *ALTQ) text() string {
 
 // queueText is a queue line up to the queues below it.
 func (a *ALTQ) queueText(withInterface bool) string {
-	s := "queue " + a.Queue + " "
+	s := "queue " + nameText(a.Queue) + " "
 	if withInterface {
-		s += "on " + a.Interface + " "
+		s += "on " + nameText(a.Interface) + " "
 	}
 	if a.Scheduler.classful() {
 		s += a.bandwidthText()

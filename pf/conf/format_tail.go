@@ -270,6 +270,9 @@ func (w *lineWriter) pool(p *Pool, f AddressFamily, use poolUse) {
 func (w *lineWriter) poolAddr(a PoolAddr, f AddressFamily) {
 	counts := w.options.Numbers && w.dialect == OpenBSD
 	switch {
+	case a.Interface == "" && a.Addr.Kind == AddrAny:
+		// pfctl prints "any", which pools do not take.
+		w.WriteString(anyPrefix(f))
 	case a.Interface == "":
 		w.WriteString(a.Addr.text(f, counts))
 	case a.Addr.Kind == AddrAny:

@@ -32,7 +32,7 @@ type golden struct {
 	order    []string
 }
 
-func readGolden(t *testing.T, name string) *golden {
+func readGolden(t testing.TB, name string) *golden {
 	t.Helper()
 	data, err := os.ReadFile(name)
 	if err != nil {

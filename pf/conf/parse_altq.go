@@ -142,7 +142,7 @@ func (p *parser) altqCurve() ALTQCurve {
 
 // queueList parses the names of queues below; nil is none.
 func (p *parser) queueList() []string {
-	if !p.peek().symbol('{') && !p.peekString() {
+	if !p.peek().symbol('{') && !p.isWord(p.peek()) {
 		return nil
 	}
 	return oneOrList(p, func() []string {
@@ -224,7 +224,7 @@ func (p *parser) altqInterface(name string, o *queueOptions, children []string) 
 func joinNames(names []string) string {
 	s := ""
 	for _, n := range names {
-		s += n + " "
+		s += nameText(n) + " "
 	}
 	return s
 }

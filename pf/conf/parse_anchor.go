@@ -16,12 +16,12 @@ type loadAnchor struct {
 // anchorName parses an optional name and checks it as OpenBSD does, where it
 // stands.
 func (p *parser) anchorName() (name string, given bool) {
-	if !p.peekString() {
+	if !p.isWord(p.peek()) {
 		return "", false
 	}
 	name = p.take().text
 	if p.dialect != OpenBSD {
-		return name, true
+		return name, name != ""
 	}
 	switch {
 	case name == "":
@@ -310,6 +310,10 @@ func (p *parser) translationAnchor(s *Statement, word string) {
 		r.RoutingTable = p.routingTable()
 	}
 	if !p.inOrder(orderNat) {
+		return
+	}
+	if name == "" {
+		p.fail("anchor name must not be empty")
 		return
 	}
 	r.Anchor = p.callOf(p.target, name)

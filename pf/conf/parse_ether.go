@@ -198,10 +198,10 @@ func (p *parser) etherOptions(r *EtherRule) {
 // etherAnchor parses an anchor of ether rules after its keywords.
 func (p *parser) etherAnchor(s *Statement) {
 	var name string
-	named := p.peekString()
-	if named {
+	if p.isWord(p.peek()) {
 		name = p.take().text
 	}
+	named := name != ""
 	s.Name = name
 	e := etherExpansion{base: EtherRule{Pos: p.statementPos}}
 	p.etherMatch(&e, false)

@@ -144,11 +144,14 @@ func (p *parser) binatStatement(s *Statement, no bool) {
 	interfaces := p.interfaces()
 	r.Family = p.addressFamily()
 	protos := p.protocolList()
-	p.expect("from")
-	src := p.hostSpec()
-	var dst []host
-	if p.accept("to") {
-		dst = p.hostSpec()
+	var src, dst []host
+	// pfctl prints "all" and does not read it.
+	if !p.accept("all") {
+		p.expect("from")
+		src = p.hostSpec()
+		if p.accept("to") {
+			dst = p.hostSpec()
+		}
 	}
 	p.natTags(&r)
 	var to *redirect
