@@ -18,6 +18,18 @@ type VlanKey = gen.AbiVlanKey
 type Mbuf = gen.AbiMbuf
 type NetisrMeta = gen.AbiNetisrMeta
 type NetisrHeader = gen.AbiNetisrHeader
+type PFRule = gen.AbiPfRule
+type PFRuleExt = gen.AbiPfRuleExt
+type PFRuleset = gen.AbiPfRuleset
+type PFRuleCounters = gen.AbiPfRuleCounters
+type PFPool = gen.AbiPfPool
+type PFState = gen.AbiPfState
+type PFStateHead = gen.AbiPfStateHead
+type PFSettings = gen.AbiPfSettings
+type PFStatus = gen.AbiPfStatus
+type PFTableKey = gen.AbiPfTableKey
+type PFTableKey6 = gen.AbiPfTableKey6
+type PFPdesc = gen.AbiPfPdesc
 
 const (
 	ABIVersion = uint32(gen.AbiAbiABI_VERSION)
@@ -112,6 +124,13 @@ const (
 	ReasonIP6Forwarding   Reason = Reason(gen.AbiReasonREASON_IP6FORWARDING)
 	ReasonIP6Blackhole    Reason = Reason(gen.AbiReasonREASON_IP6BLACKHOLE)
 	ReasonPfil            Reason = Reason(gen.AbiReasonREASON_PFIL)
+	ReasonPFBlock         Reason = Reason(gen.AbiReasonREASON_PF_BLOCK)
+	ReasonPFState         Reason = Reason(gen.AbiReasonREASON_PF_STATE)
+	ReasonPFLimit         Reason = Reason(gen.AbiReasonREASON_PF_LIMIT)
+	ReasonPFShort         Reason = Reason(gen.AbiReasonREASON_PF_SHORT)
+	ReasonPFNormalize     Reason = Reason(gen.AbiReasonREASON_PF_NORMALIZE)
+	ReasonPFFragment      Reason = Reason(gen.AbiReasonREASON_PF_FRAGMENT)
+	ReasonPFTranslate     Reason = Reason(gen.AbiReasonREASON_PF_TRANSLATE)
 	ReasonARPUnresolved   Reason = Reason(gen.AbiReasonREASON_ARP_UNRESOLVED)
 	ReasonNetisrHeader    Reason = Reason(gen.AbiReasonREASON_NETISR_HEADER)
 	ReasonMax             Reason = Reason(gen.AbiReasonREASON_MAX)
@@ -175,6 +194,13 @@ var reasonTexts = [...]reasonText{
 	ReasonIP6Forwarding:   {"ip6_forwarding", "not for this host and forwarding is off (IPv6)"},
 	ReasonIP6Blackhole:    {"ip6_blackhole", "into a blackhole route (IPv6)"},
 	ReasonPfil:            {"pfil", "dropped by a packet filter"},
+	ReasonPFBlock:         {"pf_block", "blocked by a rule of pf"},
+	ReasonPFState:         {"pf_state", "out of its pf state"},
+	ReasonPFLimit:         {"pf_limit", "no room for a pf state"},
+	ReasonPFShort:         {"pf_short", "too short for pf"},
+	ReasonPFNormalize:     {"pf_normalize", "refused by pf's normalisation"},
+	ReasonPFFragment:      {"pf_fragment", "fragment refused by pf"},
+	ReasonPFTranslate:     {"pf_translate", "no address or port to translate to"},
 	ReasonARPUnresolved:   {"arp_unresolved", "next hop did not answer"},
 	ReasonNetisrHeader:    {"netisr_header", "bad header from netisr"},
 }
@@ -194,6 +220,7 @@ const (
 	IfnetVlan        = uint32(gen.AbiIfnetFlagsIFNET_VLAN)
 	IfnetClone       = uint32(gen.AbiIfnetFlagsIFNET_CLONE)
 	IfnetNetisr      = uint32(gen.AbiIfnetFlagsIFNET_NETISR)
+	IfnetPfskip      = uint32(gen.AbiIfnetFlagsIFNET_PFSKIP)
 	IfnetFunnel      = uint32(gen.AbiIfnetFlagsIFNET_FUNNEL)
 )
 
@@ -271,4 +298,118 @@ const (
 const (
 	TCMarkOutput = uint32(gen.AbiTcMarkTC_MARK_OUTPUT)
 	TCMarkInput  = uint32(gen.AbiTcMarkTC_MARK_INPUT)
+)
+
+const (
+	PFRulesetLines = uint32(gen.AbiPfLimitsPF_RULESET_LINES)
+	PFStates       = uint32(gen.AbiPfLimitsPF_STATES)
+	PFStateWindow  = uint32(gen.AbiPfLimitsPF_STATE_WINDOW)
+	PFRules        = uint32(gen.AbiPfLimitsPF_RULES)
+	PFTableEntries = uint32(gen.AbiPfLimitsPF_TABLE_ENTRIES)
+	PFPools        = uint32(gen.AbiPfLimitsPF_POOLS)
+	PFTags         = uint32(gen.AbiPfLimitsPF_TAGS)
+	PFEvaluateMax  = uint32(gen.AbiPfLimitsPF_EVALUATE_MAX)
+)
+
+const (
+	PFHookTest  = uint32(gen.AbiPfHookPF_HOOK_TEST)
+	PFHookRules = uint32(gen.AbiPfHookPF_HOOK_RULES)
+)
+
+const (
+	PFPass      = uint32(gen.AbiPfActionPF_PASS)
+	PFDrop      = uint32(gen.AbiPfActionPF_DROP)
+	PFMatch     = uint32(gen.AbiPfActionPF_MATCH)
+	PFNAT       = uint32(gen.AbiPfActionPF_NAT)
+	PFRDR       = uint32(gen.AbiPfActionPF_RDR)
+	PFBinat     = uint32(gen.AbiPfActionPF_BINAT)
+	PFNo        = uint32(gen.AbiPfActionPF_NO)
+	PFAnchor    = uint32(gen.AbiPfActionPF_ANCHOR)
+	PFAnchorEnd = uint32(gen.AbiPfActionPF_ANCHOR_END)
+)
+
+const (
+	PfrQuick      = uint32(gen.AbiPfRuleFlagsPFR_QUICK)
+	PfrIn         = uint32(gen.AbiPfRuleFlagsPFR_IN)
+	PfrOut        = uint32(gen.AbiPfRuleFlagsPFR_OUT)
+	PfrSrcNot     = uint32(gen.AbiPfRuleFlagsPFR_SRC_NOT)
+	PfrDstNot     = uint32(gen.AbiPfRuleFlagsPFR_DST_NOT)
+	PfrSportNot   = uint32(gen.AbiPfRuleFlagsPFR_SPORT_NOT)
+	PfrDportNot   = uint32(gen.AbiPfRuleFlagsPFR_DPORT_NOT)
+	PfrIfNot      = uint32(gen.AbiPfRuleFlagsPFR_IF_NOT)
+	PfrSrcTable   = uint32(gen.AbiPfRuleFlagsPFR_SRC_TABLE)
+	PfrDstTable   = uint32(gen.AbiPfRuleFlagsPFR_DST_TABLE)
+	PfrFragment   = uint32(gen.AbiPfRuleFlagsPFR_FRAGMENT)
+	PfrTaggedNot  = uint32(gen.AbiPfRuleFlagsPFR_TAGGED_NOT)
+	PfrKeepState  = uint32(gen.AbiPfRuleFlagsPFR_KEEP_STATE)
+	PfrSloppy     = uint32(gen.AbiPfRuleFlagsPFR_SLOPPY)
+	PfrIfbound    = uint32(gen.AbiPfRuleFlagsPFR_IFBOUND)
+	PfrAllowopts  = uint32(gen.AbiPfRuleFlagsPFR_ALLOWOPTS)
+	PfrLog        = uint32(gen.AbiPfRuleFlagsPFR_LOG)
+	PfrSport      = uint32(gen.AbiPfRuleFlagsPFR_SPORT)
+	PfrDport      = uint32(gen.AbiPfRuleFlagsPFR_DPORT)
+	PfrICMPType   = uint32(gen.AbiPfRuleFlagsPFR_ICMP_TYPE)
+	PfrICMPCode   = uint32(gen.AbiPfRuleFlagsPFR_ICMP_CODE)
+	PfrReturnRst  = uint32(gen.AbiPfRuleFlagsPFR_RETURN_RST)
+	PfrReturnICMP = uint32(gen.AbiPfRuleFlagsPFR_RETURN_ICMP)
+	PfrIfGroup    = uint32(gen.AbiPfRuleFlagsPFR_IF_GROUP)
+	PfrNatpass    = uint32(gen.AbiPfRuleFlagsPFR_NATPASS)
+	PfrStaticPort = uint32(gen.AbiPfRuleFlagsPFR_STATIC_PORT)
+	PfrIfAny      = uint32(gen.AbiPfRuleFlagsPFR_IF_ANY)
+)
+
+const (
+	PFBlockReturn  = uint32(gen.AbiPfRulesetFlagsPF_BLOCK_RETURN)
+	PFStateIfbound = uint32(gen.AbiPfRulesetFlagsPF_STATE_IFBOUND)
+)
+
+const (
+	PftmTCPFirstPacket   = uint32(gen.AbiPfTimeoutPFTM_TCP_FIRST_PACKET)
+	PftmTCPOpening       = uint32(gen.AbiPfTimeoutPFTM_TCP_OPENING)
+	PftmTCPEstablished   = uint32(gen.AbiPfTimeoutPFTM_TCP_ESTABLISHED)
+	PftmTCPClosing       = uint32(gen.AbiPfTimeoutPFTM_TCP_CLOSING)
+	PftmTCPFinWait       = uint32(gen.AbiPfTimeoutPFTM_TCP_FIN_WAIT)
+	PftmTCPClosed        = uint32(gen.AbiPfTimeoutPFTM_TCP_CLOSED)
+	PftmUDPFirstPacket   = uint32(gen.AbiPfTimeoutPFTM_UDP_FIRST_PACKET)
+	PftmUDPSingle        = uint32(gen.AbiPfTimeoutPFTM_UDP_SINGLE)
+	PftmUDPMultiple      = uint32(gen.AbiPfTimeoutPFTM_UDP_MULTIPLE)
+	PftmICMPFirstPacket  = uint32(gen.AbiPfTimeoutPFTM_ICMP_FIRST_PACKET)
+	PftmICMPErrorReply   = uint32(gen.AbiPfTimeoutPFTM_ICMP_ERROR_REPLY)
+	PftmOtherFirstPacket = uint32(gen.AbiPfTimeoutPFTM_OTHER_FIRST_PACKET)
+	PftmOtherSingle      = uint32(gen.AbiPfTimeoutPFTM_OTHER_SINGLE)
+	PftmOtherMultiple    = uint32(gen.AbiPfTimeoutPFTM_OTHER_MULTIPLE)
+	PftmAdaptiveStart    = uint32(gen.AbiPfTimeoutPFTM_ADAPTIVE_START)
+	PftmAdaptiveEnd      = uint32(gen.AbiPfTimeoutPFTM_ADAPTIVE_END)
+	PftmMax              = uint32(gen.AbiPfTimeoutPFTM_MAX)
+)
+
+const (
+	PFTcpsClosed      = uint32(gen.AbiPfPeerStatePF_TCPS_CLOSED)
+	PFTcpsListen      = uint32(gen.AbiPfPeerStatePF_TCPS_LISTEN)
+	PFTcpsSynSent     = uint32(gen.AbiPfPeerStatePF_TCPS_SYN_SENT)
+	PFTcpsSynReceived = uint32(gen.AbiPfPeerStatePF_TCPS_SYN_RECEIVED)
+	PFTcpsEstablished = uint32(gen.AbiPfPeerStatePF_TCPS_ESTABLISHED)
+	PFTcpsCloseWait   = uint32(gen.AbiPfPeerStatePF_TCPS_CLOSE_WAIT)
+	PFTcpsFinWait1    = uint32(gen.AbiPfPeerStatePF_TCPS_FIN_WAIT_1)
+	PFTcpsClosing     = uint32(gen.AbiPfPeerStatePF_TCPS_CLOSING)
+	PFTcpsLastAck     = uint32(gen.AbiPfPeerStatePF_TCPS_LAST_ACK)
+	PFTcpsFinWait2    = uint32(gen.AbiPfPeerStatePF_TCPS_FIN_WAIT_2)
+	PFTcpsTimeWait    = uint32(gen.AbiPfPeerStatePF_TCPS_TIME_WAIT)
+	PfsNoTraffic      = uint32(gen.AbiPfPeerStatePFS_NO_TRAFFIC)
+	PfsSingle         = uint32(gen.AbiPfPeerStatePFS_SINGLE)
+	PfsMultiple       = uint32(gen.AbiPfPeerStatePFS_MULTIPLE)
+)
+
+const (
+	PFStateBusy  = uint32(gen.AbiPfStateTagPF_STATE_BUSY)
+	PFStateLive  = uint32(gen.AbiPfStateTagPF_STATE_LIVE)
+	PFStateAlias = uint32(gen.AbiPfStateTagPF_STATE_ALIAS)
+)
+
+const (
+	PFStateSloppy = uint32(gen.AbiPfStateFlagsPF_STATE_SLOPPY)
+	PFStateNAT    = uint32(gen.AbiPfStateFlagsPF_STATE_NAT)
+	PFStateLog    = uint32(gen.AbiPfStateFlagsPF_STATE_LOG)
+	PFStateWire   = uint32(gen.AbiPfStateFlagsPF_STATE_WIRE)
+	PFStateStack  = uint32(gen.AbiPfStateFlagsPF_STATE_STACK)
 )

@@ -117,6 +117,13 @@ enum reason {
 	REASON_IP6_FORWARDING,	 /* not for this host and forwarding is off (IPv6) */
 	REASON_IP6_BLACKHOLE,	 /* into a blackhole route (IPv6) */
 	REASON_PFIL,		 /* dropped by a packet filter */
+	REASON_PF_BLOCK,	 /* blocked by a rule of pf */
+	REASON_PF_STATE,	 /* out of its pf state */
+	REASON_PF_LIMIT,	 /* no room for a pf state */
+	REASON_PF_SHORT,	 /* too short for pf */
+	REASON_PF_NORMALIZE,	 /* refused by pf's normalisation */
+	REASON_PF_FRAGMENT,	 /* fragment refused by pf */
+	REASON_PF_TRANSLATE,	 /* no address or port to translate to */
 	REASON_ARP_UNRESOLVED,	 /* next hop did not answer */
 	REASON_NETISR_HEADER,	 /* bad header from netisr */
 	REASON_MAX,
@@ -138,6 +145,7 @@ enum ifnet_flags {
 	IFNET_VLAN = 1 << 11,	   /* logical: a tag on its parent */
 	IFNET_CLONE = 1 << 12,	   /* logical: local input goes to input_ifindex */
 	IFNET_NETISR = 1 << 13,	   /* the host's end of the netisr veth */
+	IFNET_PFSKIP = 1 << 15,	   /* set skip on */
 	IFNET_FUNNEL = 1 << 14,	   /* the daemon's end of the netisr veth */
 };
 
@@ -210,7 +218,9 @@ struct config {
 	__u32 netisr_ifindex;	/* index of the host's end, for the TC build */
 	__u64 pfil[PFIL_HEADS][PFIL_DIRS];
 	__u64 generation;	/* grows by one a commit */
-	__u64 spare[14];
+	__u32 pf_ruleset;	/* slot of pf_rulesets */
+	__u32 pf_flags;
+	__u64 spare[13];
 };
 
 /*
@@ -395,6 +405,303 @@ struct netisr_header {
 	__u8 encaps;
 	__u32 queue;		/* CPU that sent it */
 	__u32 spare;
+};
+
+/*
+ * pf. A ruleset is an array of lines of 64 bytes, made by the daemon and put
+ * in force with a configuration; states are slots of 128 bytes in a table that
+ * the daemon maps.
+ */
+enum pf_limits {
+	PF_RULESET_LINES = 1 << 20,
+	PF_STATES = 1 << 18,	/* slots of the state table, a power of two */
+	PF_STATE_WINDOW = 4,	/* slots probed at each of two places */
+	PF_RULES = 1 << 17,	/* counters of rules */
+	PF_TABLE_ENTRIES = 1 << 20,
+	PF_POOLS = 4096,
+	PF_TAGS = 1024,
+	PF_EVALUATE_MAX = 1 << 17,
+};
+
+/* Slots of the protocol switch that pf takes. */
+enum pf_hook {
+	PF_HOOK_TEST = 16,	/* states, the hook that is linked */
+	PF_HOOK_RULES,		/* evaluation */
+};
+
+enum pf_action {
+	PF_PASS,
+	PF_DROP,
+	PF_MATCH,
+	PF_NAT,
+	PF_RDR,
+	PF_BINAT,
+	PF_NO,			/* no nat, no rdr, no binat */
+	PF_ANCHOR,		/* rules up to skip are its own */
+	PF_ANCHOR_END,
+};
+
+enum pf_rule_flags {
+	PFR_QUICK = 1 << 0,
+	PFR_IN = 1 << 1,
+	PFR_OUT = 1 << 2,
+	PFR_SRC_NOT = 1 << 3,
+	PFR_DST_NOT = 1 << 4,
+	PFR_SPORT_NOT = 1 << 5,	/* matches outside of the range */
+	PFR_DPORT_NOT = 1 << 6,
+	PFR_IF_NOT = 1 << 7,
+	PFR_SRC_TABLE = 1 << 8,	/* saddr is the number of a table */
+	PFR_DST_TABLE = 1 << 9,
+	PFR_FRAGMENT = 1 << 10,
+	PFR_TAGGED_NOT = 1 << 11,
+	PFR_KEEP_STATE = 1 << 12,
+	PFR_SLOPPY = 1 << 13,
+	PFR_IFBOUND = 1 << 14,
+	PFR_ALLOWOPTS = 1 << 15,
+	PFR_LOG = 1 << 16,
+	PFR_SPORT = 1 << 17,	/* has a port, so takes only TCP and UDP with a whole header */
+	PFR_DPORT = 1 << 18,
+	PFR_ICMP_TYPE = 1 << 19,
+	PFR_ICMP_CODE = 1 << 20,
+	PFR_RETURN_RST = 1 << 21,
+	PFR_RETURN_ICMP = 1 << 22,
+	PFR_IF_GROUP = 1 << 23,	/* ifslot is a bit of ifnet.groups */
+	PFR_NATPASS = 1 << 24,
+	PFR_STATIC_PORT = 1 << 25,
+	PFR_IF_ANY = 1 << 26,	/* every interface but loopback */
+};
+
+/*
+ * One rule, one line. Addresses and masks of IPv4 are in it, those of IPv6 in
+ * the line of number ext; all in network order. Ports are in host order.
+ */
+struct pf_rule {
+	__be32 saddr;		/* or number of a table */
+	__be32 smask;
+	__be32 daddr;
+	__be32 dmask;
+	__u16 sport[2];		/* first and last */
+	__u16 dport[2];
+	__u8 action;		/* enum pf_action */
+	__u8 af;		/* 4, 6, 0: any */
+	__u8 proto;		/* 0: any */
+	__u8 tos;		/* 0: any */
+	__u32 flags;		/* enum pf_rule_flags */
+	__u8 tcp_flags;
+	__u8 tcp_flagset;
+	__u8 icmp_type;
+	__u8 icmp_code;
+	__u32 ifslot;		/* IFNET_SLOTS: any interface */
+	__u16 tag;		/* set on match, 0: none */
+	__u16 tagged;		/* asked for, 0: none */
+	__u32 probability;	/* of 2^32, 0: always */
+	__u32 number;		/* slot of its counters */
+	__u32 ext;		/* line of the IPv6 addresses, 0: none */
+	__u16 pool;		/* translation */
+	__u16 timeout;		/* set of timeouts */
+	__u32 skip;		/* PF_ANCHOR: first line behind it */
+};
+
+struct pf_rule_ext {
+	__u8 saddr[16];
+	__u8 smask[16];
+	__u8 daddr[16];
+	__u8 dmask[16];
+};
+
+/* Where evaluation begins; line 0 of a ruleset. */
+struct pf_ruleset {
+	__u32 filter;		/* first line of each list, and how many rules */
+	__u32 filter_count;
+	__u32 nat;
+	__u32 nat_count;
+	__u32 rdr;
+	__u32 rdr_count;
+	__u32 flags;		/* enum pf_ruleset_flags */
+	__u32 spare[9];
+};
+
+enum pf_ruleset_flags {
+	PF_BLOCK_RETURN = 1 << 0,
+	PF_STATE_IFBOUND = 1 << 1,
+};
+
+struct pf_rule_counters {
+	__u64 evaluations;
+	__u64 packets[2];	/* in, out */
+	__u64 bytes[2];
+	__u64 states;		/* ever made */
+};
+
+/* The address and ports that a translation takes; changed in place. */
+struct pf_pool {
+	__u8 addr[16];		/* network order; IPv4 in the first four bytes */
+	__u8 mask[16];		/* bitmask: bits of addr that count */
+	__u16 port[2];		/* first and last; 0: keep */
+	__u8 af;		/* 0: has no address now */
+	__u8 bitmask;
+	__u16 spare;
+	__u32 spare2[6];
+};
+
+enum pf_timeout {
+	PFTM_TCP_FIRST_PACKET,
+	PFTM_TCP_OPENING,
+	PFTM_TCP_ESTABLISHED,
+	PFTM_TCP_CLOSING,
+	PFTM_TCP_FIN_WAIT,
+	PFTM_TCP_CLOSED,
+	PFTM_UDP_FIRST_PACKET,
+	PFTM_UDP_SINGLE,
+	PFTM_UDP_MULTIPLE,
+	PFTM_ICMP_FIRST_PACKET,
+	PFTM_ICMP_ERROR_REPLY,
+	PFTM_OTHER_FIRST_PACKET,
+	PFTM_OTHER_SINGLE,
+	PFTM_OTHER_MULTIPLE,
+	PFTM_ADAPTIVE_START,
+	PFTM_ADAPTIVE_END,
+	PFTM_MAX,
+};
+
+/* States of a peer, as tcp_fsm.h numbers them, and of the other protocols. */
+enum pf_peer_state {
+	PF_TCPS_CLOSED = 0,
+	PF_TCPS_LISTEN = 1,
+	PF_TCPS_SYN_SENT = 2,
+	PF_TCPS_SYN_RECEIVED = 3,
+	PF_TCPS_ESTABLISHED = 4,
+	PF_TCPS_CLOSE_WAIT = 5,
+	PF_TCPS_FIN_WAIT_1 = 6,
+	PF_TCPS_CLOSING = 7,
+	PF_TCPS_LAST_ACK = 8,
+	PF_TCPS_FIN_WAIT_2 = 9,
+	PF_TCPS_TIME_WAIT = 10,
+	PFS_NO_TRAFFIC = 0,
+	PFS_SINGLE = 1,
+	PFS_MULTIPLE = 2,
+};
+
+enum pf_state_tag {
+	PF_STATE_BUSY = 1,	/* being written; in the high half of the tag */
+	PF_STATE_LIVE = 2,
+	PF_STATE_ALIAS = 3,	/* the other key of the state in slot peer */
+};
+
+/*
+ * A key and, unless it is an alias, the state behind it. The tag is claimed
+ * and published with 64-bit atomics; the daemon frees a slot by a compare and
+ * swap of it. Addresses and ports in network order, sequence numbers in host
+ * order.
+ */
+struct pf_state {
+	__u64 tag;		/* 0: free; low half: hash of the key */
+	__u8 addr[2][16];
+	__be16 port[2];
+	__u8 proto;
+	__u8 af;
+	__u8 direction;		/* of the packet that made it: enum pfil_dir */
+	__u8 flags;		/* enum pf_state_flags */
+	__u32 ifslot;		/* IFNET_SLOTS: floating */
+	__u32 peer;		/* slot of the other key, or its own */
+	__u32 expire;		/* jiffies of the last packet */
+	__u32 timeout;		/* enum pf_timeout */
+
+	__u32 seqlo[2];		/* of the one who made it, and of the other */
+	__u32 seqhi[2];
+	__u16 win[2];
+	__u8 wscale[2];
+	__u8 peers[2];		/* enum pf_peer_state */
+	__u32 rule;		/* slot of its counters */
+	__u32 creation;		/* jiffies */
+	__u32 packets[2];
+	__u64 bytes[2];
+};
+
+enum pf_state_flags {
+	PF_STATE_SLOPPY = 1 << 0,
+
+
+	PF_STATE_NAT = 1 << 3,
+	PF_STATE_LOG = 1 << 4,
+	PF_STATE_WIRE = 1 << 5,	 /* for packets that come in */
+	PF_STATE_STACK = 1 << 6, /* for packets that go out */
+};
+
+/* How many states there are, and the secret of their hash. */
+struct pf_state_head {
+	__u64 count;
+	__u64 seed;
+	__u64 spare[6];
+};
+
+/* Settings of pf, written in place by the daemon. */
+struct pf_settings {
+	__u32 states_limit;
+	__u32 flags;
+	__u32 timeout[PFTM_MAX];	/* in jiffies; the adaptive ones in states */
+	__u32 spare[14];
+};
+
+/* Counters of pf on one CPU. */
+struct pf_status {
+	__u64 match;
+	__u64 bad_offset;
+	__u64 fragment;
+	__u64 too_short;
+	__u64 normalize;
+	__u64 memory;
+	__u64 state_mismatch;
+	__u64 state_insert;
+	__u64 state_limit;
+	__u64 proto_cksum;
+	__u64 ip_option;
+	__u64 searches;
+	__u64 inserts;
+	__u64 translate;	/* no port free */
+	__u64 spare[2];
+};
+
+struct pf_table_key {
+	__u32 prefixlen;	/* 32 and the bits of the address */
+	__be32 table;
+	__u8 addr[4];
+};
+
+struct pf_table_key6 {
+	__u32 prefixlen;
+	__be32 table;
+	__u8 addr[16];
+};
+
+/* What pf's programs tell each other of the packet in hand. */
+struct pf_pdesc {
+	__u8 addr[2][16];	/* key: of the packet's way, see pf_key */
+	__be16 port[2];
+	__u8 proto;
+	__u8 af;
+	__u8 dir;
+	__u8 tcp_flags;
+	__u8 icmp_type;
+	__u8 icmp_code;
+	__u8 ttl;
+	__u8 header;		/* 1: upper header is there whole */
+	__u32 seq;
+	__u32 ack;
+	__u32 data_len;		/* bytes after the upper header */
+	__u16 win;
+	__u16 l4_off;
+	__u16 l4_len;		/* bytes of the upper header */
+	__u16 tag;
+	__u32 hash;
+	__u32 ifslot;
+	__u32 rule;		/* line of the rule that decided, 0: default */
+	__u32 spare;
+	__u8 wscale;		/* of a SYN: 0x80 and the shift, 0: none */
+	__u8 spare3[7];
+	__u8 naddr[2][16];	/* the translated key; or what an ICMP error quotes */
+	__be16 nport[2];
+	__u32 spare4;
 };
 
 #endif

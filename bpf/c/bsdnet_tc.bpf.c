@@ -6,6 +6,7 @@
 #include "ip_input.h"
 #include "ip6_input.h"
 #include "netisr.h"
+#include "pf.h"
 #include "host_output.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

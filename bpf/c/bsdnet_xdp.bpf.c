@@ -6,5 +6,6 @@
 #include "ip_input.h"
 #include "ip6_input.h"
 #include "netisr.h"
+#include "pf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -33,7 +33,9 @@ type AbiConfig struct {
 	NetisrIfindex uint32
 	Pfil          [3][2]uint64
 	Generation    uint64
-	Spare         [14]uint64
+	PfRuleset     uint32
+	PfFlags       uint32
+	Spare         [13]uint64
 }
 
 type AbiConfigFlags uint32
@@ -104,6 +106,7 @@ const (
 	AbiIfnetFlagsIFNET_VLAN        AbiIfnetFlags = 2048
 	AbiIfnetFlagsIFNET_CLONE       AbiIfnetFlags = 4096
 	AbiIfnetFlagsIFNET_NETISR      AbiIfnetFlags = 8192
+	AbiIfnetFlagsIFNET_PFSKIP      AbiIfnetFlags = 32768
 	AbiIfnetFlagsIFNET_FUNNEL      AbiIfnetFlags = 16384
 )
 
@@ -261,6 +264,307 @@ const (
 	AbiNexthopFlagsNEXTHOP_DEFAULT   AbiNexthopFlags = 1024
 )
 
+type AbiPfAction uint32
+
+const (
+	AbiPfActionPF_PASS       AbiPfAction = 0
+	AbiPfActionPF_DROP       AbiPfAction = 1
+	AbiPfActionPF_MATCH      AbiPfAction = 2
+	AbiPfActionPF_NAT        AbiPfAction = 3
+	AbiPfActionPF_RDR        AbiPfAction = 4
+	AbiPfActionPF_BINAT      AbiPfAction = 5
+	AbiPfActionPF_NO         AbiPfAction = 6
+	AbiPfActionPF_ANCHOR     AbiPfAction = 7
+	AbiPfActionPF_ANCHOR_END AbiPfAction = 8
+)
+
+type AbiPfHook uint32
+
+const (
+	AbiPfHookPF_HOOK_TEST  AbiPfHook = 16
+	AbiPfHookPF_HOOK_RULES AbiPfHook = 17
+)
+
+type AbiPfLimits uint32
+
+const (
+	AbiPfLimitsPF_RULESET_LINES AbiPfLimits = 1048576
+	AbiPfLimitsPF_STATES        AbiPfLimits = 262144
+	AbiPfLimitsPF_STATE_WINDOW  AbiPfLimits = 4
+	AbiPfLimitsPF_RULES         AbiPfLimits = 131072
+	AbiPfLimitsPF_TABLE_ENTRIES AbiPfLimits = 1048576
+	AbiPfLimitsPF_POOLS         AbiPfLimits = 4096
+	AbiPfLimitsPF_TAGS          AbiPfLimits = 1024
+	AbiPfLimitsPF_EVALUATE_MAX  AbiPfLimits = 131072
+)
+
+type AbiPfPdesc struct {
+	_        structs.HostLayout
+	Addr     [2][16]uint8
+	Port     [2]uint16
+	Proto    uint8
+	Af       uint8
+	Dir      uint8
+	TcpFlags uint8
+	IcmpType uint8
+	IcmpCode uint8
+	Ttl      uint8
+	Header   uint8
+	Seq      uint32
+	Ack      uint32
+	DataLen  uint32
+	Win      uint16
+	L4Off    uint16
+	L4Len    uint16
+	Tag      uint16
+	Hash     uint32
+	Ifslot   uint32
+	Rule     uint32
+	Spare    uint32
+	Wscale   uint8
+	Spare3   [7]uint8
+	Naddr    [2][16]uint8
+	Nport    [2]uint16
+	Spare4   uint32
+}
+
+type AbiPfPeerState uint32
+
+const (
+	AbiPfPeerStatePF_TCPS_CLOSED       AbiPfPeerState = 0
+	AbiPfPeerStatePF_TCPS_LISTEN       AbiPfPeerState = 1
+	AbiPfPeerStatePF_TCPS_SYN_SENT     AbiPfPeerState = 2
+	AbiPfPeerStatePF_TCPS_SYN_RECEIVED AbiPfPeerState = 3
+	AbiPfPeerStatePF_TCPS_ESTABLISHED  AbiPfPeerState = 4
+	AbiPfPeerStatePF_TCPS_CLOSE_WAIT   AbiPfPeerState = 5
+	AbiPfPeerStatePF_TCPS_FIN_WAIT_1   AbiPfPeerState = 6
+	AbiPfPeerStatePF_TCPS_CLOSING      AbiPfPeerState = 7
+	AbiPfPeerStatePF_TCPS_LAST_ACK     AbiPfPeerState = 8
+	AbiPfPeerStatePF_TCPS_FIN_WAIT_2   AbiPfPeerState = 9
+	AbiPfPeerStatePF_TCPS_TIME_WAIT    AbiPfPeerState = 10
+	AbiPfPeerStatePFS_NO_TRAFFIC       AbiPfPeerState = 0
+	AbiPfPeerStatePFS_SINGLE           AbiPfPeerState = 1
+	AbiPfPeerStatePFS_MULTIPLE         AbiPfPeerState = 2
+)
+
+type AbiPfPool struct {
+	_       structs.HostLayout
+	Addr    [16]uint8
+	Mask    [16]uint8
+	Port    [2]uint16
+	Af      uint8
+	Bitmask uint8
+	Spare   uint16
+	Spare2  [6]uint32
+}
+
+type AbiPfRule struct {
+	_           structs.HostLayout
+	Saddr       uint32
+	Smask       uint32
+	Daddr       uint32
+	Dmask       uint32
+	Sport       [2]uint16
+	Dport       [2]uint16
+	Action      uint8
+	Af          uint8
+	Proto       uint8
+	Tos         uint8
+	Flags       uint32
+	TcpFlags    uint8
+	TcpFlagset  uint8
+	IcmpType    uint8
+	IcmpCode    uint8
+	Ifslot      uint32
+	Tag         uint16
+	Tagged      uint16
+	Probability uint32
+	Number      uint32
+	Ext         uint32
+	Pool        uint16
+	Timeout     uint16
+	Skip        uint32
+}
+
+type AbiPfRuleCounters struct {
+	_           structs.HostLayout
+	Evaluations uint64
+	Packets     [2]uint64
+	Bytes       [2]uint64
+	States      uint64
+}
+
+type AbiPfRuleExt struct {
+	_     structs.HostLayout
+	Saddr [16]uint8
+	Smask [16]uint8
+	Daddr [16]uint8
+	Dmask [16]uint8
+}
+
+type AbiPfRuleFlags uint32
+
+const (
+	AbiPfRuleFlagsPFR_QUICK       AbiPfRuleFlags = 1
+	AbiPfRuleFlagsPFR_IN          AbiPfRuleFlags = 2
+	AbiPfRuleFlagsPFR_OUT         AbiPfRuleFlags = 4
+	AbiPfRuleFlagsPFR_SRC_NOT     AbiPfRuleFlags = 8
+	AbiPfRuleFlagsPFR_DST_NOT     AbiPfRuleFlags = 16
+	AbiPfRuleFlagsPFR_SPORT_NOT   AbiPfRuleFlags = 32
+	AbiPfRuleFlagsPFR_DPORT_NOT   AbiPfRuleFlags = 64
+	AbiPfRuleFlagsPFR_IF_NOT      AbiPfRuleFlags = 128
+	AbiPfRuleFlagsPFR_SRC_TABLE   AbiPfRuleFlags = 256
+	AbiPfRuleFlagsPFR_DST_TABLE   AbiPfRuleFlags = 512
+	AbiPfRuleFlagsPFR_FRAGMENT    AbiPfRuleFlags = 1024
+	AbiPfRuleFlagsPFR_TAGGED_NOT  AbiPfRuleFlags = 2048
+	AbiPfRuleFlagsPFR_KEEP_STATE  AbiPfRuleFlags = 4096
+	AbiPfRuleFlagsPFR_SLOPPY      AbiPfRuleFlags = 8192
+	AbiPfRuleFlagsPFR_IFBOUND     AbiPfRuleFlags = 16384
+	AbiPfRuleFlagsPFR_ALLOWOPTS   AbiPfRuleFlags = 32768
+	AbiPfRuleFlagsPFR_LOG         AbiPfRuleFlags = 65536
+	AbiPfRuleFlagsPFR_SPORT       AbiPfRuleFlags = 131072
+	AbiPfRuleFlagsPFR_DPORT       AbiPfRuleFlags = 262144
+	AbiPfRuleFlagsPFR_ICMP_TYPE   AbiPfRuleFlags = 524288
+	AbiPfRuleFlagsPFR_ICMP_CODE   AbiPfRuleFlags = 1048576
+	AbiPfRuleFlagsPFR_RETURN_RST  AbiPfRuleFlags = 2097152
+	AbiPfRuleFlagsPFR_RETURN_ICMP AbiPfRuleFlags = 4194304
+	AbiPfRuleFlagsPFR_IF_GROUP    AbiPfRuleFlags = 8388608
+	AbiPfRuleFlagsPFR_NATPASS     AbiPfRuleFlags = 16777216
+	AbiPfRuleFlagsPFR_STATIC_PORT AbiPfRuleFlags = 33554432
+	AbiPfRuleFlagsPFR_IF_ANY      AbiPfRuleFlags = 67108864
+)
+
+type AbiPfRuleset struct {
+	_           structs.HostLayout
+	Filter      uint32
+	FilterCount uint32
+	Nat         uint32
+	NatCount    uint32
+	Rdr         uint32
+	RdrCount    uint32
+	Flags       uint32
+	Spare       [9]uint32
+}
+
+type AbiPfRulesetFlags uint32
+
+const (
+	AbiPfRulesetFlagsPF_BLOCK_RETURN  AbiPfRulesetFlags = 1
+	AbiPfRulesetFlagsPF_STATE_IFBOUND AbiPfRulesetFlags = 2
+)
+
+type AbiPfSettings struct {
+	_           structs.HostLayout
+	StatesLimit uint32
+	Flags       uint32
+	Timeout     [16]uint32
+	Spare       [14]uint32
+}
+
+type AbiPfState struct {
+	_         structs.HostLayout
+	Tag       uint64
+	Addr      [2][16]uint8
+	Port      [2]uint16
+	Proto     uint8
+	Af        uint8
+	Direction uint8
+	Flags     uint8
+	Ifslot    uint32
+	Peer      uint32
+	Expire    uint32
+	Timeout   uint32
+	Seqlo     [2]uint32
+	Seqhi     [2]uint32
+	Win       [2]uint16
+	Wscale    [2]uint8
+	Peers     [2]uint8
+	Rule      uint32
+	Creation  uint32
+	Packets   [2]uint32
+	Bytes     [2]uint64
+}
+
+type AbiPfStateFlags uint32
+
+const (
+	AbiPfStateFlagsPF_STATE_SLOPPY AbiPfStateFlags = 1
+	AbiPfStateFlagsPF_STATE_NAT    AbiPfStateFlags = 8
+	AbiPfStateFlagsPF_STATE_LOG    AbiPfStateFlags = 16
+	AbiPfStateFlagsPF_STATE_WIRE   AbiPfStateFlags = 32
+	AbiPfStateFlagsPF_STATE_STACK  AbiPfStateFlags = 64
+)
+
+type AbiPfStateHead struct {
+	_     structs.HostLayout
+	Count uint64
+	Seed  uint64
+	Spare [6]uint64
+}
+
+type AbiPfStateTag uint32
+
+const (
+	AbiPfStateTagPF_STATE_BUSY  AbiPfStateTag = 1
+	AbiPfStateTagPF_STATE_LIVE  AbiPfStateTag = 2
+	AbiPfStateTagPF_STATE_ALIAS AbiPfStateTag = 3
+)
+
+type AbiPfStatus struct {
+	_             structs.HostLayout
+	Match         uint64
+	BadOffset     uint64
+	Fragment      uint64
+	TooShort      uint64
+	Normalize     uint64
+	Memory        uint64
+	StateMismatch uint64
+	StateInsert   uint64
+	StateLimit    uint64
+	ProtoCksum    uint64
+	IpOption      uint64
+	Searches      uint64
+	Inserts       uint64
+	Translate     uint64
+	Spare         [2]uint64
+}
+
+type AbiPfTableKey struct {
+	_         structs.HostLayout
+	Prefixlen uint32
+	Table     uint32
+	Addr      [4]uint8
+}
+
+type AbiPfTableKey6 struct {
+	_         structs.HostLayout
+	Prefixlen uint32
+	Table     uint32
+	Addr      [16]uint8
+}
+
+type AbiPfTimeout uint32
+
+const (
+	AbiPfTimeoutPFTM_TCP_FIRST_PACKET   AbiPfTimeout = 0
+	AbiPfTimeoutPFTM_TCP_OPENING        AbiPfTimeout = 1
+	AbiPfTimeoutPFTM_TCP_ESTABLISHED    AbiPfTimeout = 2
+	AbiPfTimeoutPFTM_TCP_CLOSING        AbiPfTimeout = 3
+	AbiPfTimeoutPFTM_TCP_FIN_WAIT       AbiPfTimeout = 4
+	AbiPfTimeoutPFTM_TCP_CLOSED         AbiPfTimeout = 5
+	AbiPfTimeoutPFTM_UDP_FIRST_PACKET   AbiPfTimeout = 6
+	AbiPfTimeoutPFTM_UDP_SINGLE         AbiPfTimeout = 7
+	AbiPfTimeoutPFTM_UDP_MULTIPLE       AbiPfTimeout = 8
+	AbiPfTimeoutPFTM_ICMP_FIRST_PACKET  AbiPfTimeout = 9
+	AbiPfTimeoutPFTM_ICMP_ERROR_REPLY   AbiPfTimeout = 10
+	AbiPfTimeoutPFTM_OTHER_FIRST_PACKET AbiPfTimeout = 11
+	AbiPfTimeoutPFTM_OTHER_SINGLE       AbiPfTimeout = 12
+	AbiPfTimeoutPFTM_OTHER_MULTIPLE     AbiPfTimeout = 13
+	AbiPfTimeoutPFTM_ADAPTIVE_START     AbiPfTimeout = 14
+	AbiPfTimeoutPFTM_ADAPTIVE_END       AbiPfTimeout = 15
+	AbiPfTimeoutPFTM_MAX                AbiPfTimeout = 16
+)
+
 type AbiPfilDir uint32
 
 const (
@@ -359,9 +663,16 @@ const (
 	AbiReasonREASON_IP6FORWARDING    AbiReason = 54
 	AbiReasonREASON_IP6BLACKHOLE     AbiReason = 55
 	AbiReasonREASON_PFIL             AbiReason = 56
-	AbiReasonREASON_ARP_UNRESOLVED   AbiReason = 57
-	AbiReasonREASON_NETISR_HEADER    AbiReason = 58
-	AbiReasonREASON_MAX              AbiReason = 59
+	AbiReasonREASON_PF_BLOCK         AbiReason = 57
+	AbiReasonREASON_PF_STATE         AbiReason = 58
+	AbiReasonREASON_PF_LIMIT         AbiReason = 59
+	AbiReasonREASON_PF_SHORT         AbiReason = 60
+	AbiReasonREASON_PF_NORMALIZE     AbiReason = 61
+	AbiReasonREASON_PF_FRAGMENT      AbiReason = 62
+	AbiReasonREASON_PF_TRANSLATE     AbiReason = 63
+	AbiReasonREASON_ARP_UNRESOLVED   AbiReason = 64
+	AbiReasonREASON_NETISR_HEADER    AbiReason = 65
+	AbiReasonREASON_MAX              AbiReason = 66
 )
 
 type AbiRtKey struct {

@@ -23,6 +23,16 @@ const (
 	TcMapMbufTc        = "mbuf_tc"
 	TcMapNd6           = "nd6"
 	TcMapNexthop       = "nexthop"
+	TcMapPfPdTc        = "pf_pd_tc"
+	TcMapPfPools       = "pf_pools"
+	TcMapPfRuleCounts  = "pf_rule_counts"
+	TcMapPfRulesets    = "pf_rulesets"
+	TcMapPfSet         = "pf_set"
+	TcMapPfStateCount  = "pf_state_count"
+	TcMapPfStates      = "pf_states"
+	TcMapPfStats       = "pf_stats"
+	TcMapPfTable       = "pf_table"
+	TcMapPfTable6      = "pf_table6"
 	TcMapProtoswTc     = "protosw_tc"
 	TcMapReasons       = "reasons"
 	TcMapRtInet        = "rt_inet"
@@ -42,6 +52,8 @@ const (
 	TcProgIpOutput     = "ip_output"
 	TcProgNetisrOutput = "netisr_output"
 	TcProgNetisrQueue  = "netisr_queue"
+	TcProgPfTest       = "pf_test"
+	TcProgPfTestRule   = "pf_test_rule"
 	TcProgVlanInput    = "vlan_input"
 )
 
@@ -100,6 +112,8 @@ type TcProgramSpecs struct {
 	IpOutput     *ebpf.ProgramSpec `ebpf:"ip_output"`
 	NetisrOutput *ebpf.ProgramSpec `ebpf:"netisr_output"`
 	NetisrQueue  *ebpf.ProgramSpec `ebpf:"netisr_queue"`
+	PfTest       *ebpf.ProgramSpec `ebpf:"pf_test"`
+	PfTestRule   *ebpf.ProgramSpec `ebpf:"pf_test_rule"`
 	VlanInput    *ebpf.ProgramSpec `ebpf:"vlan_input"`
 }
 
@@ -107,19 +121,29 @@ type TcProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type TcMapSpecs struct {
-	Arp       *ebpf.MapSpec `ebpf:"arp"`
-	Config    *ebpf.MapSpec `ebpf:"config"`
-	IfData    *ebpf.MapSpec `ebpf:"if_data"`
-	Ifnet     *ebpf.MapSpec `ebpf:"ifnet"`
-	MbufTc    *ebpf.MapSpec `ebpf:"mbuf_tc"`
-	Nd6       *ebpf.MapSpec `ebpf:"nd6"`
-	Nexthop   *ebpf.MapSpec `ebpf:"nexthop"`
-	ProtoswTc *ebpf.MapSpec `ebpf:"protosw_tc"`
-	Reasons   *ebpf.MapSpec `ebpf:"reasons"`
-	RtInet    *ebpf.MapSpec `ebpf:"rt_inet"`
-	RtInet6   *ebpf.MapSpec `ebpf:"rt_inet6"`
-	TxPort    *ebpf.MapSpec `ebpf:"tx_port"`
-	Vlan      *ebpf.MapSpec `ebpf:"vlan"`
+	Arp          *ebpf.MapSpec `ebpf:"arp"`
+	Config       *ebpf.MapSpec `ebpf:"config"`
+	IfData       *ebpf.MapSpec `ebpf:"if_data"`
+	Ifnet        *ebpf.MapSpec `ebpf:"ifnet"`
+	MbufTc       *ebpf.MapSpec `ebpf:"mbuf_tc"`
+	Nd6          *ebpf.MapSpec `ebpf:"nd6"`
+	Nexthop      *ebpf.MapSpec `ebpf:"nexthop"`
+	PfPdTc       *ebpf.MapSpec `ebpf:"pf_pd_tc"`
+	PfPools      *ebpf.MapSpec `ebpf:"pf_pools"`
+	PfRuleCounts *ebpf.MapSpec `ebpf:"pf_rule_counts"`
+	PfRulesets   *ebpf.MapSpec `ebpf:"pf_rulesets"`
+	PfSet        *ebpf.MapSpec `ebpf:"pf_set"`
+	PfStateCount *ebpf.MapSpec `ebpf:"pf_state_count"`
+	PfStates     *ebpf.MapSpec `ebpf:"pf_states"`
+	PfStats      *ebpf.MapSpec `ebpf:"pf_stats"`
+	PfTable      *ebpf.MapSpec `ebpf:"pf_table"`
+	PfTable6     *ebpf.MapSpec `ebpf:"pf_table6"`
+	ProtoswTc    *ebpf.MapSpec `ebpf:"protosw_tc"`
+	Reasons      *ebpf.MapSpec `ebpf:"reasons"`
+	RtInet       *ebpf.MapSpec `ebpf:"rt_inet"`
+	RtInet6      *ebpf.MapSpec `ebpf:"rt_inet6"`
+	TxPort       *ebpf.MapSpec `ebpf:"tx_port"`
+	Vlan         *ebpf.MapSpec `ebpf:"vlan"`
 }
 
 // TcVariableSpecs contains global variables before they are loaded into the kernel.
@@ -148,19 +172,29 @@ func (o *TcObjects) Close() error {
 //
 // It can be passed to LoadTcObjects or ebpf.CollectionSpec.LoadAndAssign.
 type TcMaps struct {
-	Arp       *ebpf.Map `ebpf:"arp"`
-	Config    *ebpf.Map `ebpf:"config"`
-	IfData    *ebpf.Map `ebpf:"if_data"`
-	Ifnet     *ebpf.Map `ebpf:"ifnet"`
-	MbufTc    *ebpf.Map `ebpf:"mbuf_tc"`
-	Nd6       *ebpf.Map `ebpf:"nd6"`
-	Nexthop   *ebpf.Map `ebpf:"nexthop"`
-	ProtoswTc *ebpf.Map `ebpf:"protosw_tc"`
-	Reasons   *ebpf.Map `ebpf:"reasons"`
-	RtInet    *ebpf.Map `ebpf:"rt_inet"`
-	RtInet6   *ebpf.Map `ebpf:"rt_inet6"`
-	TxPort    *ebpf.Map `ebpf:"tx_port"`
-	Vlan      *ebpf.Map `ebpf:"vlan"`
+	Arp          *ebpf.Map `ebpf:"arp"`
+	Config       *ebpf.Map `ebpf:"config"`
+	IfData       *ebpf.Map `ebpf:"if_data"`
+	Ifnet        *ebpf.Map `ebpf:"ifnet"`
+	MbufTc       *ebpf.Map `ebpf:"mbuf_tc"`
+	Nd6          *ebpf.Map `ebpf:"nd6"`
+	Nexthop      *ebpf.Map `ebpf:"nexthop"`
+	PfPdTc       *ebpf.Map `ebpf:"pf_pd_tc"`
+	PfPools      *ebpf.Map `ebpf:"pf_pools"`
+	PfRuleCounts *ebpf.Map `ebpf:"pf_rule_counts"`
+	PfRulesets   *ebpf.Map `ebpf:"pf_rulesets"`
+	PfSet        *ebpf.Map `ebpf:"pf_set"`
+	PfStateCount *ebpf.Map `ebpf:"pf_state_count"`
+	PfStates     *ebpf.Map `ebpf:"pf_states"`
+	PfStats      *ebpf.Map `ebpf:"pf_stats"`
+	PfTable      *ebpf.Map `ebpf:"pf_table"`
+	PfTable6     *ebpf.Map `ebpf:"pf_table6"`
+	ProtoswTc    *ebpf.Map `ebpf:"protosw_tc"`
+	Reasons      *ebpf.Map `ebpf:"reasons"`
+	RtInet       *ebpf.Map `ebpf:"rt_inet"`
+	RtInet6      *ebpf.Map `ebpf:"rt_inet6"`
+	TxPort       *ebpf.Map `ebpf:"tx_port"`
+	Vlan         *ebpf.Map `ebpf:"vlan"`
 }
 
 func (m *TcMaps) Close() error {
@@ -172,6 +206,16 @@ func (m *TcMaps) Close() error {
 		m.MbufTc,
 		m.Nd6,
 		m.Nexthop,
+		m.PfPdTc,
+		m.PfPools,
+		m.PfRuleCounts,
+		m.PfRulesets,
+		m.PfSet,
+		m.PfStateCount,
+		m.PfStates,
+		m.PfStats,
+		m.PfTable,
+		m.PfTable6,
 		m.ProtoswTc,
 		m.Reasons,
 		m.RtInet,
@@ -204,6 +248,8 @@ type TcPrograms struct {
 	IpOutput     *ebpf.Program `ebpf:"ip_output"`
 	NetisrOutput *ebpf.Program `ebpf:"netisr_output"`
 	NetisrQueue  *ebpf.Program `ebpf:"netisr_queue"`
+	PfTest       *ebpf.Program `ebpf:"pf_test"`
+	PfTestRule   *ebpf.Program `ebpf:"pf_test_rule"`
 	VlanInput    *ebpf.Program `ebpf:"vlan_input"`
 }
 
@@ -222,6 +268,8 @@ func (p *TcPrograms) Close() error {
 		p.IpOutput,
 		p.NetisrOutput,
 		p.NetisrQueue,
+		p.PfTest,
+		p.PfTestRule,
 		p.VlanInput,
 	)
 }

@@ -23,6 +23,16 @@ const (
 	XdpMapMbufXdp       = "mbuf_xdp"
 	XdpMapNd6           = "nd6"
 	XdpMapNexthop       = "nexthop"
+	XdpMapPfPdXdp       = "pf_pd_xdp"
+	XdpMapPfPools       = "pf_pools"
+	XdpMapPfRuleCounts  = "pf_rule_counts"
+	XdpMapPfRulesets    = "pf_rulesets"
+	XdpMapPfSet         = "pf_set"
+	XdpMapPfStateCount  = "pf_state_count"
+	XdpMapPfStates      = "pf_states"
+	XdpMapPfStats       = "pf_stats"
+	XdpMapPfTable       = "pf_table"
+	XdpMapPfTable6      = "pf_table6"
 	XdpMapProtoswXdp    = "protosw_xdp"
 	XdpMapReasons       = "reasons"
 	XdpMapRtInet        = "rt_inet"
@@ -42,6 +52,8 @@ const (
 	XdpProgNetisrFunnel = "netisr_funnel"
 	XdpProgNetisrInput  = "netisr_input"
 	XdpProgNetisrQueue  = "netisr_queue"
+	XdpProgPfTest       = "pf_test"
+	XdpProgPfTestRule   = "pf_test_rule"
 	XdpProgVlanInput    = "vlan_input"
 )
 
@@ -99,6 +111,8 @@ type XdpProgramSpecs struct {
 	NetisrFunnel *ebpf.ProgramSpec `ebpf:"netisr_funnel"`
 	NetisrInput  *ebpf.ProgramSpec `ebpf:"netisr_input"`
 	NetisrQueue  *ebpf.ProgramSpec `ebpf:"netisr_queue"`
+	PfTest       *ebpf.ProgramSpec `ebpf:"pf_test"`
+	PfTestRule   *ebpf.ProgramSpec `ebpf:"pf_test_rule"`
 	VlanInput    *ebpf.ProgramSpec `ebpf:"vlan_input"`
 }
 
@@ -106,20 +120,30 @@ type XdpProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type XdpMapSpecs struct {
-	Arp        *ebpf.MapSpec `ebpf:"arp"`
-	Config     *ebpf.MapSpec `ebpf:"config"`
-	IfData     *ebpf.MapSpec `ebpf:"if_data"`
-	Ifnet      *ebpf.MapSpec `ebpf:"ifnet"`
-	MbufXdp    *ebpf.MapSpec `ebpf:"mbuf_xdp"`
-	Nd6        *ebpf.MapSpec `ebpf:"nd6"`
-	Nexthop    *ebpf.MapSpec `ebpf:"nexthop"`
-	ProtoswXdp *ebpf.MapSpec `ebpf:"protosw_xdp"`
-	Reasons    *ebpf.MapSpec `ebpf:"reasons"`
-	RtInet     *ebpf.MapSpec `ebpf:"rt_inet"`
-	RtInet6    *ebpf.MapSpec `ebpf:"rt_inet6"`
-	TxPort     *ebpf.MapSpec `ebpf:"tx_port"`
-	Vlan       *ebpf.MapSpec `ebpf:"vlan"`
-	Xsk        *ebpf.MapSpec `ebpf:"xsk"`
+	Arp          *ebpf.MapSpec `ebpf:"arp"`
+	Config       *ebpf.MapSpec `ebpf:"config"`
+	IfData       *ebpf.MapSpec `ebpf:"if_data"`
+	Ifnet        *ebpf.MapSpec `ebpf:"ifnet"`
+	MbufXdp      *ebpf.MapSpec `ebpf:"mbuf_xdp"`
+	Nd6          *ebpf.MapSpec `ebpf:"nd6"`
+	Nexthop      *ebpf.MapSpec `ebpf:"nexthop"`
+	PfPdXdp      *ebpf.MapSpec `ebpf:"pf_pd_xdp"`
+	PfPools      *ebpf.MapSpec `ebpf:"pf_pools"`
+	PfRuleCounts *ebpf.MapSpec `ebpf:"pf_rule_counts"`
+	PfRulesets   *ebpf.MapSpec `ebpf:"pf_rulesets"`
+	PfSet        *ebpf.MapSpec `ebpf:"pf_set"`
+	PfStateCount *ebpf.MapSpec `ebpf:"pf_state_count"`
+	PfStates     *ebpf.MapSpec `ebpf:"pf_states"`
+	PfStats      *ebpf.MapSpec `ebpf:"pf_stats"`
+	PfTable      *ebpf.MapSpec `ebpf:"pf_table"`
+	PfTable6     *ebpf.MapSpec `ebpf:"pf_table6"`
+	ProtoswXdp   *ebpf.MapSpec `ebpf:"protosw_xdp"`
+	Reasons      *ebpf.MapSpec `ebpf:"reasons"`
+	RtInet       *ebpf.MapSpec `ebpf:"rt_inet"`
+	RtInet6      *ebpf.MapSpec `ebpf:"rt_inet6"`
+	TxPort       *ebpf.MapSpec `ebpf:"tx_port"`
+	Vlan         *ebpf.MapSpec `ebpf:"vlan"`
+	Xsk          *ebpf.MapSpec `ebpf:"xsk"`
 }
 
 // XdpVariableSpecs contains global variables before they are loaded into the kernel.
@@ -148,20 +172,30 @@ func (o *XdpObjects) Close() error {
 //
 // It can be passed to LoadXdpObjects or ebpf.CollectionSpec.LoadAndAssign.
 type XdpMaps struct {
-	Arp        *ebpf.Map `ebpf:"arp"`
-	Config     *ebpf.Map `ebpf:"config"`
-	IfData     *ebpf.Map `ebpf:"if_data"`
-	Ifnet      *ebpf.Map `ebpf:"ifnet"`
-	MbufXdp    *ebpf.Map `ebpf:"mbuf_xdp"`
-	Nd6        *ebpf.Map `ebpf:"nd6"`
-	Nexthop    *ebpf.Map `ebpf:"nexthop"`
-	ProtoswXdp *ebpf.Map `ebpf:"protosw_xdp"`
-	Reasons    *ebpf.Map `ebpf:"reasons"`
-	RtInet     *ebpf.Map `ebpf:"rt_inet"`
-	RtInet6    *ebpf.Map `ebpf:"rt_inet6"`
-	TxPort     *ebpf.Map `ebpf:"tx_port"`
-	Vlan       *ebpf.Map `ebpf:"vlan"`
-	Xsk        *ebpf.Map `ebpf:"xsk"`
+	Arp          *ebpf.Map `ebpf:"arp"`
+	Config       *ebpf.Map `ebpf:"config"`
+	IfData       *ebpf.Map `ebpf:"if_data"`
+	Ifnet        *ebpf.Map `ebpf:"ifnet"`
+	MbufXdp      *ebpf.Map `ebpf:"mbuf_xdp"`
+	Nd6          *ebpf.Map `ebpf:"nd6"`
+	Nexthop      *ebpf.Map `ebpf:"nexthop"`
+	PfPdXdp      *ebpf.Map `ebpf:"pf_pd_xdp"`
+	PfPools      *ebpf.Map `ebpf:"pf_pools"`
+	PfRuleCounts *ebpf.Map `ebpf:"pf_rule_counts"`
+	PfRulesets   *ebpf.Map `ebpf:"pf_rulesets"`
+	PfSet        *ebpf.Map `ebpf:"pf_set"`
+	PfStateCount *ebpf.Map `ebpf:"pf_state_count"`
+	PfStates     *ebpf.Map `ebpf:"pf_states"`
+	PfStats      *ebpf.Map `ebpf:"pf_stats"`
+	PfTable      *ebpf.Map `ebpf:"pf_table"`
+	PfTable6     *ebpf.Map `ebpf:"pf_table6"`
+	ProtoswXdp   *ebpf.Map `ebpf:"protosw_xdp"`
+	Reasons      *ebpf.Map `ebpf:"reasons"`
+	RtInet       *ebpf.Map `ebpf:"rt_inet"`
+	RtInet6      *ebpf.Map `ebpf:"rt_inet6"`
+	TxPort       *ebpf.Map `ebpf:"tx_port"`
+	Vlan         *ebpf.Map `ebpf:"vlan"`
+	Xsk          *ebpf.Map `ebpf:"xsk"`
 }
 
 func (m *XdpMaps) Close() error {
@@ -173,6 +207,16 @@ func (m *XdpMaps) Close() error {
 		m.MbufXdp,
 		m.Nd6,
 		m.Nexthop,
+		m.PfPdXdp,
+		m.PfPools,
+		m.PfRuleCounts,
+		m.PfRulesets,
+		m.PfSet,
+		m.PfStateCount,
+		m.PfStates,
+		m.PfStats,
+		m.PfTable,
+		m.PfTable6,
 		m.ProtoswXdp,
 		m.Reasons,
 		m.RtInet,
@@ -205,6 +249,8 @@ type XdpPrograms struct {
 	NetisrFunnel *ebpf.Program `ebpf:"netisr_funnel"`
 	NetisrInput  *ebpf.Program `ebpf:"netisr_input"`
 	NetisrQueue  *ebpf.Program `ebpf:"netisr_queue"`
+	PfTest       *ebpf.Program `ebpf:"pf_test"`
+	PfTestRule   *ebpf.Program `ebpf:"pf_test_rule"`
 	VlanInput    *ebpf.Program `ebpf:"vlan_input"`
 }
 
@@ -222,6 +268,8 @@ func (p *XdpPrograms) Close() error {
 		p.NetisrFunnel,
 		p.NetisrInput,
 		p.NetisrQueue,
+		p.PfTest,
+		p.PfTestRule,
 		p.VlanInput,
 	)
 }

@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0 */
+/* What pf looks at in a packet, taken out of it once. */
+#ifndef BSDNET_PF_PDESC_H
+#define BSDNET_PF_PDESC_H
+
+#include "ip_input.h"
+#include "ip6_input.h"
+#include "pf_maps.h"
+
+#define TH_FIN	0x01
+#define TH_SYN	0x02
+#define TH_RST	0x04
+#define TH_PUSH	0x08
+#define TH_ACK	0x10
+#define TH_URG	0x20
+
+#define PF_WSCALE_FLAG	0x80
+#define PF_WSCALE_MASK	0x0f
+#define TCP_OPTIONS	20	/* options looked at for the window scale */
+
+#define ICMP_ECHOREPLY		0
+#define ICMP_ECHO		8
+#define ICMP_TSTAMP		13
+#define ICMP_TSTAMPREPLY	14
+#define ICMP6_ECHO_REQUEST	128
+#define ICMP6_ECHO_REPLY	129
+
+struct tcp_header {
+	__be16 sport;
+	__be16 dport;
+	__be32 seq;
+	__be32 ack;
+	__u8 off;	/* header length in words, in the high half */
+	__u8 flags;
+	__be16 win;
+	__be16 sum;
+	__be16 urp;
+};
+
+struct udp_header {
+	__be16 sport;
+	__be16 dport;
+	__be16 len;
+	__be16 sum;
+};
+
+struct icmp_header {
+	__u8 type;
+	__u8 code;
+	__be16 sum;
+	__be16 id;
+	__be16 seq;
+};
+
+/* pf_l4: the first len bytes of the upper header, writable; NULL if not there. */
+inline_always void *pf_l4(ctx_t *ctx, const struct mbuf *m, __u32 len)
+{
+	__u64 off = m->l4_off;
+	void *p;
+
+	pull(ctx, off + len);
+	opaque(off);
+	if (off > L4_OFF_MAX)
+		return NULL;
+	p = frame(ctx) + off;
+	opaque(p);
+	if (p + len > frame_end(ctx))
+		return NULL;
+	return p;
+}
+
+/*
+ * pf_wscale: the window scale that a SYN offers, with PF_WSCALE_FLAG; 0: none.
+ * A function of its own, so that the verifier walks its loop once.
+ */
+__noinline int pf_wscale(ctx_t *ctx, __u32 l4_off, __u32 header_len)
+{
+	__u64 at = l4_off + sizeof(struct tcp_header);
+	__u64 end = l4_off + header_len;
+
+	pull(ctx, end);
+	for (int i = 0; i < TCP_OPTIONS; i++) {
+		__u8 *option;
+
+		opaque(at);
+		if (at >= end || at > L4_OFF_MAX + 64)
+			return 0;
+		option = frame(ctx) + at;
+		opaque(option);
+		if ((void *)(option + 3) > frame_end(ctx) || option[0] == 0)
+			return 0;
+		if (option[0] == 1) {
+			at++;
+			continue;
+		}
+		if (option[1] < 2)
+			return 0;
+		if (option[0] == 3 && option[1] == 3)
+			return PF_WSCALE_FLAG | (option[2] > 14 ? 14 : option[2]);
+		at += option[1];
+	}
+	return 0;
+}
+
+/*
+ * pf_key_addrs: the addresses go into the key by the way of the packet, not
+ * by who sent it: what comes in and what goes out the other way meet there.
+ */
+inline_always bool pf_key_addrs(ctx_t *ctx, const struct mbuf *m, struct pf_pdesc *pd)
+{
+	__u32 s = pd->dir == PFIL_IN ? 0 : 1;
+
+	if (pd->af == 4) {
+		struct iphdr *ip = ip_header(ctx, m);
+
+		if (!ip)
+			return false;
+		__builtin_memset(pd->addr, 0, sizeof(pd->addr));
+		if (s) {
+			*(__u32 *)pd->addr[1] = ip->saddr;
+			*(__u32 *)pd->addr[0] = ip->daddr;
+		} else {
+			*(__u32 *)pd->addr[0] = ip->saddr;
+			*(__u32 *)pd->addr[1] = ip->daddr;
+		}
+		pd->ttl = ip->ttl;
+		return true;
+	} else {
+		struct ipv6hdr *ip6 = ip6_header(ctx, m);
+
+		if (!ip6)
+			return false;
+		if (s) {
+			__builtin_memcpy(pd->addr[1], &ip6->saddr, 16);
+			__builtin_memcpy(pd->addr[0], &ip6->daddr, 16);
+		} else {
+			__builtin_memcpy(pd->addr[0], &ip6->saddr, 16);
+			__builtin_memcpy(pd->addr[1], &ip6->daddr, 16);
+		}
+		pd->ttl = ip6->hop_limit;
+		return true;
+	}
+}
+
+inline_always void pf_key_ports(struct pf_pdesc *pd, __be16 sport, __be16 dport)
+{
+	if (pd->dir == PFIL_IN) {
+		pd->port[0] = sport;
+		pd->port[1] = dport;
+	} else {
+		pd->port[1] = sport;
+		pd->port[0] = dport;
+	}
+}
+
+inline_always __u64 pf_mix(__u64 h, __u64 word)
+{
+	h ^= word;
+	h *= 0xff51afd7ed558ccdULL;
+	return h ^ (h >> 32);
+}
+
+/* pf_hash: of a key, with the secret of this host; never 0. */
+inline_always __u32 pf_hash(const __u8 addr[2][16], const __be16 port[2], __u8 proto, __u8 af, __u64 seed)
+{
+	const __u64 *a = (const __u64 *)addr;
+	__u64 h = pf_mix(seed, a[0]);
+
+	h = pf_mix(h, a[2]);
+	if (af == 6) {
+		h = pf_mix(h, a[1]);
+		h = pf_mix(h, a[3]);
+	}
+	h = pf_mix(h, (__u64)port[0] << 32 | (__u64)port[1] << 16 | (__u64)proto << 8 | af);
+	return (__u32)h | 1;
+}
+
+/* What pf_setup says. */
+enum pf_verdict {
+	PF_OK,
+	PF_SHORT,
+	PF_NORMALIZED,	/* dropped by normalisation */
+};
+
+/*
+ * pf_setup: fills in pd. Headers must be there whole, except in fragments that
+ * are not the first, which have none.
+ */
+inline_always enum pf_verdict pf_setup(ctx_t *ctx, struct mbuf *m, struct pf_pdesc *pd)
+{
+	struct pf_state_head *head = pf_state_head_get();
+	__u32 avail;
+
+	__builtin_memset(pd, 0, sizeof(*pd));
+	pd->proto = m->proto;
+	pd->af = m->af;
+	pd->dir = m->dir;
+	pd->ifslot = m->dir == PFIL_IN ? m->rcvif : m->ifp;
+	pd->l4_off = m->l4_off;
+	if (!head || !pf_key_addrs(ctx, m, pd))
+		return PF_SHORT;
+	if (!m->l4_off || (m->flags & M_FRAG_NOTFIRST))
+		goto hash;
+	avail = m->l3_off + m->ip_len - m->l4_off;
+	switch (m->proto) {
+	case IPPROTO_TCP: {
+		struct tcp_header *th = pf_l4(ctx, m, sizeof(*th));
+
+		if (!th)
+			return m->flags & M_FRAG ? PF_OK : PF_SHORT;
+		pd->l4_len = (th->off >> 4) * 4;
+		if (pd->l4_len < sizeof(*th) || pd->l4_len > avail || !th->dport)
+			return PF_SHORT;
+		pd->tcp_flags = th->flags;
+		pd->seq = bpf_ntohl(th->seq);
+		pd->ack = bpf_ntohl(th->ack);
+		pd->win = bpf_ntohs(th->win);
+		pd->data_len = avail - pd->l4_len;
+		pf_key_ports(pd, th->sport, th->dport);
+		/* Combinations that no stack sends and that filters fall for. */
+		if ((th->flags & TH_SYN) && (th->flags & TH_RST))
+			return PF_NORMALIZED;
+		if (!(th->flags & (TH_SYN | TH_ACK | TH_RST)))
+			return PF_NORMALIZED;
+		if (!(th->flags & (TH_SYN | TH_ACK)) && (th->flags & (TH_FIN | TH_PUSH | TH_URG)))
+			return PF_NORMALIZED;
+		if (pd->tcp_flags & TH_SYN)
+			pd->wscale = pf_wscale(ctx, m->l4_off, pd->l4_len);
+		break;
+	}
+	case IPPROTO_UDP: {
+		struct udp_header *uh = pf_l4(ctx, m, sizeof(*uh));
+
+		if (!uh)
+			return m->flags & M_FRAG ? PF_OK : PF_SHORT;
+		if (!uh->dport || (!(m->flags & M_FRAG) && packets(ctx) == 1 &&
+				   (bpf_ntohs(uh->len) > avail || bpf_ntohs(uh->len) < sizeof(*uh))))
+			return PF_SHORT;
+		pd->l4_len = sizeof(*uh);
+		pf_key_ports(pd, uh->sport, uh->dport);
+		break;
+	}
+	case IPPROTO_ICMP:
+	case IPPROTO_ICMPV6: {
+		struct icmp_header *ih = pf_l4(ctx, m, sizeof(*ih));
+
+		if ((m->proto == IPPROTO_ICMP) != (m->af == 4))
+			break;
+		if (!ih)
+			return m->flags & M_FRAG ? PF_OK : PF_SHORT;
+		pd->l4_len = sizeof(*ih);
+		pd->icmp_type = ih->type;
+		pd->icmp_code = ih->code;
+		/* Queries and replies are one conversation, by their number. */
+		if (m->af == 4 ? (ih->type == ICMP_ECHO || ih->type == ICMP_ECHOREPLY ||
+				  ih->type == ICMP_TSTAMP || ih->type == ICMP_TSTAMPREPLY)
+			       : (ih->type == ICMP6_ECHO_REQUEST || ih->type == ICMP6_ECHO_REPLY))
+			pf_key_ports(pd, ih->id, ih->id);
+		break;
+	}
+	}
+	pd->header = 1;
+hash:
+	pd->hash = pf_hash(pd->addr, pd->port, pd->proto, pd->af, head->seed);
+	return PF_OK;
+}
+
+#endif

@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0 */
+/* Evaluation of pf's rules: which one decides about a packet. */
+#ifndef BSDNET_PF_RULES_H
+#define BSDNET_PF_RULES_H
+
+#include "pf_state.h"
+
+/* Evaluation in progress; bpf_loop carries it from rule to rule. */
+struct pf_evaluation {
+	struct pf_pdesc *pd;
+	struct mbuf *m;
+	__u32 ruleset;		/* slot of pf_rulesets */
+	__u32 line;		/* next rule */
+	__u32 end;		/* first line after the list */
+	__u32 found;		/* line of the rule that holds so far, 0: none */
+	__u32 found_flags;
+	__u16 tag;
+	__u8 found_action;
+	__u8 first;		/* the first match decides (translation) */
+};
+
+inline_always void *pf_line_at(__u32 ruleset, __u32 line)
+{
+	void *lines = bpf_map_lookup_elem(&pf_rulesets, &ruleset);
+
+	return lines ? bpf_map_lookup_elem(lines, &line) : NULL;
+}
+
+/* pf_table_match: the longest prefix of a table that holds an address says yes or no. */
+inline_always bool pf_table_match(__u32 number, const __u8 *addr, __u8 af)
+{
+	__u32 *not;
+
+	if (af == 4) {
+		struct pf_table_key key = {.prefixlen = 64, .table = number};
+
+		__builtin_memcpy(key.addr, addr, 4);
+		not = bpf_map_lookup_elem(&pf_table, &key);
+	} else {
+		struct pf_table_key6 key = {.prefixlen = 160, .table = number};
+
+		__builtin_memcpy(key.addr, addr, 16);
+		not = bpf_map_lookup_elem(&pf_table6, &key);
+	}
+	return not && !*not;
+}
+
+inline_always bool pf_addr_match(const struct pf_rule *r, const struct pf_rule_ext *ext,
+				 const struct pf_pdesc *pd, bool source)
+{
+	/* The source of what comes in is first in the key, of what goes out second. */
+	__u32 i = (pd->dir == PFIL_IN) == source ? 0 : 1;
+	const __u8 *addr = pd->addr[i];
+	__u32 table = source ? PFR_SRC_TABLE : PFR_DST_TABLE;
+	__u32 not = source ? PFR_SRC_NOT : PFR_DST_NOT;
+	bool match;
+
+	if (r->flags & table) {
+		match = pf_table_match(source ? r->saddr : r->daddr, addr, pd->af);
+	} else if (r->af != 6) {
+		__u32 value = source ? r->saddr : r->daddr;
+		__u32 mask = source ? r->smask : r->dmask;
+
+		if (!mask && !(r->flags & not))
+			return true;
+		match = ((*(__u32 *)addr ^ value) & mask) == 0;
+	} else {
+		const __u64 *value, *mask, *a = (const __u64 *)addr;
+
+		if (!ext)
+			return !(r->flags & not);
+		value = (const __u64 *)(source ? ext->saddr : ext->daddr);
+		mask = (const __u64 *)(source ? ext->smask : ext->dmask);
+		match = !(((a[0] ^ value[0]) & mask[0]) | ((a[1] ^ value[1]) & mask[1]));
+	}
+	return match != !!(r->flags & not);
+}
+
+inline_always bool pf_interface_match(const struct pf_rule *r, __u32 ifslot)
+{
+	struct ifnet *ifp;
+	bool match;
+
+	if (r->flags & PFR_IF_ANY) {
+		ifp = ifnet_slot(ifslot);
+		return ifp && !(ifp->if_flags & IFNET_LOOPBACK);
+	}
+	if (r->flags & PFR_IF_GROUP) {
+		ifp = ifnet_slot(ifslot);
+		match = ifp && (ifp->groups & r->ifslot);
+	} else {
+		if (r->ifslot == IFNET_SLOTS)
+			return true;
+		match = r->ifslot == ifslot;
+	}
+	return match != !!(r->flags & PFR_IF_NOT);
+}
+
+inline_always bool pf_port_match(const struct pf_rule *r, const struct pf_pdesc *pd, bool source)
+{
+	__u32 i = (pd->dir == PFIL_IN) == source ? 0 : 1;
+	__u16 port = bpf_ntohs(pd->port[i]);
+	const __u16 *range = source ? r->sport : r->dport;
+
+	return (port >= range[0] && port <= range[1]) != !!(r->flags & (source ? PFR_SPORT_NOT : PFR_DPORT_NOT));
+}
+
+/* pf_rule_match: all that a rule asks of a packet. */
+inline_always bool pf_rule_match(const struct pf_evaluation *e, const struct pf_rule *r)
+{
+	const struct pf_rule_ext *ext = NULL;
+	const struct pf_pdesc *pd = e->pd;
+
+	if (!(r->flags & (pd->dir == PFIL_IN ? PFR_IN : PFR_OUT)))
+		return false;
+	if (r->af && r->af != pd->af)
+		return false;
+	if (r->proto && r->proto != pd->proto)
+		return false;
+	if (!pf_interface_match(r, pd->ifslot))
+		return false;
+	if (r->ext && r->af == 6)
+		ext = pf_line_at(e->ruleset, r->ext);
+	if (!pf_addr_match(r, ext, pd, true) || !pf_addr_match(r, ext, pd, false))
+		return false;
+	if (r->flags & (PFR_SPORT | PFR_DPORT)) {
+		if (!pd->header)
+			return false;
+		if ((r->flags & PFR_SPORT) && !pf_port_match(r, pd, true))
+			return false;
+		if ((r->flags & PFR_DPORT) && !pf_port_match(r, pd, false))
+			return false;
+	}
+	if (r->tcp_flagset &&
+	    (pd->proto != IPPROTO_TCP || !pd->header || (pd->tcp_flags & r->tcp_flagset) != r->tcp_flags)) {
+		/* flags S/SA on a rule for every protocol asks TCP alone. */
+		if (pd->proto == IPPROTO_TCP || r->proto == IPPROTO_TCP)
+			return false;
+	}
+	if ((r->flags & PFR_ICMP_TYPE) && (!pd->header || pd->icmp_type != r->icmp_type))
+		return false;
+	if ((r->flags & PFR_ICMP_CODE) && pd->icmp_code != r->icmp_code)
+		return false;
+	if (r->tos && r->tos != e->m->tos)
+		return false;
+	if ((r->flags & PFR_FRAGMENT) && !(e->m->flags & M_FRAG))
+		return false;
+	if (r->tagged && (e->tag == r->tagged) == !!(r->flags & PFR_TAGGED_NOT))
+		return false;
+	if (r->probability && bpf_get_prandom_u32() > r->probability - 1)
+		return false;
+	return true;
+}
+
+/* pf_rule_step: one rule of a list; 1 ends the evaluation. */
+static long pf_rule_step(__u32 index, void *context)
+{
+	struct pf_evaluation *e = context;
+	struct pf_rule_counters *counters;
+	const struct pf_rule *r;
+	__u32 line = e->line;
+
+	if (line >= e->end)
+		return 1;
+	r = pf_line_at(e->ruleset, line);
+	if (!r)
+		return 1;
+	e->line = line + 1;
+	counters = bpf_map_lookup_elem(&pf_rule_counts, &r->number);
+	if (counters)
+		counters->evaluations++;
+	if (!pf_rule_match(e, r))
+		return 0;
+	if (r->tag)
+		e->tag = r->tag;
+	if (r->action == PF_MATCH) {
+		if (counters)
+			counters->packets[e->pd->dir & 1]++;
+		return 0;
+	}
+	e->found = line;
+	e->found_flags = r->flags;
+	e->found_action = r->action;
+	return e->first || (r->flags & PFR_QUICK);
+}
+
+/* pf_evaluate: runs a list of rules over the packet. */
+inline_always void pf_evaluate(struct pf_evaluation *e, __u32 first, __u32 count)
+{
+	e->line = first;
+	e->end = first + count;
+	e->found = 0;
+	bpf_loop(count, pf_rule_step, e, 0);
+}
+
+#endif

@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0 */
+/* The state table of pf: look-up, insertion, tracking. */
+#ifndef BSDNET_PF_STATE_H
+#define BSDNET_PF_STATE_H
+
+#include "pf_pdesc.h"
+
+#define PF_NOSLOT	0xffffffff
+#define MAXACKWINDOW	(0xffff + 1500)
+
+#define SEQ_GEQ(a, b)	((__s32)((a) - (b)) >= 0)
+#define SEQ_GT(a, b)	((__s32)((a) - (b)) > 0)
+
+inline_always struct pf_state *pf_state_slot(__u32 slot)
+{
+	return bpf_map_lookup_elem(&pf_states, &slot);
+}
+
+/* pf_place: where the window of a hash begins; there are two of them. */
+inline_always __u32 pf_place(__u32 hash, __u32 which)
+{
+	if (which)
+		hash = hash * 0x9e3779b1 >> 7;
+	else
+		hash >>= 1;
+	return hash & (PF_STATES - 1);
+}
+
+inline_always bool pf_addr_equal(const __u8 *a, const __u8 *b)
+{
+	const __u64 *x = (const __u64 *)a, *y = (const __u64 *)b;
+
+	return x[0] == y[0] && x[1] == y[1];
+}
+
+inline_always __u32 pf_timeout_of(const struct pf_settings *set, __u64 states, __u32 timeout)
+{
+	__u32 value = set->timeout[timeout % PFTM_MAX];
+	__u32 start = set->timeout[PFTM_ADAPTIVE_START];
+	__u32 end = set->timeout[PFTM_ADAPTIVE_END];
+
+	if (!end || states <= start || start >= end)
+		return value;
+	if (states >= end)
+		return 0;
+	return (__u64)value * (end - states) / (end - start);
+}
+
+/*
+ * pf_find: the slot whose key a packet has and that is for its direction and
+ * interface; PF_NOSLOT if there is none. An expired state is none.
+ */
+inline_always __u32 pf_find(const __u8 addr[2][16], const __be16 port[2], __u8 proto, __u8 af,
+			    __u8 dir, __u32 ifslot, __u32 hash)
+{
+	__u8 side = dir == PFIL_IN ? PF_STATE_WIRE : PF_STATE_STACK;
+
+#pragma unroll
+	for (__u32 i = 0; i < 2 * PF_STATE_WINDOW; i++) {
+		__u32 slot = (pf_place(hash, i / PF_STATE_WINDOW) + i % PF_STATE_WINDOW) & (PF_STATES - 1);
+		struct pf_state *s = pf_state_slot(slot);
+		__u64 tag;
+
+		if (!s)
+			return PF_NOSLOT;
+		tag = *(volatile __u64 *)&s->tag;
+		if ((__u32)tag != hash || tag >> 32 < PF_STATE_LIVE)
+			continue;
+		if (*(__u32 *)s->port != *(__u32 *)port || s->proto != proto || s->af != af ||
+		    !(s->flags & side) || !pf_addr_equal(s->addr[0], addr[0]) ||
+		    !pf_addr_equal(s->addr[1], addr[1]))
+			continue;
+		if (s->ifslot != IFNET_SLOTS && s->ifslot != ifslot)
+			continue;
+		return slot;
+	}
+	return PF_NOSLOT;
+}
+
+/*
+ * pf_claim: takes a free slot for a hash; it is busy until its tag is
+ * published. PF_NOSLOT: both windows are full.
+ */
+inline_always __u32 pf_claim(__u32 hash)
+{
+#pragma unroll
+	for (__u32 i = 0; i < 2 * PF_STATE_WINDOW; i++) {
+		__u32 slot = (pf_place(hash, i / PF_STATE_WINDOW) + i % PF_STATE_WINDOW) & (PF_STATES - 1);
+		struct pf_state *s = pf_state_slot(slot);
+
+		if (!s)
+			return PF_NOSLOT;
+		if (!*(volatile __u64 *)&s->tag &&
+		    __sync_val_compare_and_swap(&s->tag, 0, (__u64)PF_STATE_BUSY << 32 | hash) == 0)
+			return slot;
+	}
+	return PF_NOSLOT;
+}
+
+inline_always void pf_publish(struct pf_state *s, __u32 hash, __u64 kind)
+{
+	/* An exchange, for the barrier that it is. */
+	__sync_lock_test_and_set(&s->tag, kind << 32 | hash);
+}
+
+/* pf_key_store: writes a key into a claimed slot. */
+inline_always void pf_key_store(struct pf_state *s, const __u8 addr[2][16], const __be16 port[2],
+				const struct pf_pdesc *pd, __u8 flags, __u32 peer)
+{
+	__builtin_memcpy(s->addr, addr, 32);
+	*(__u32 *)s->port = *(__u32 *)port;
+	s->proto = pd->proto;
+	s->af = pd->af;
+	s->direction = pd->dir;
+	s->flags = flags;
+	s->peer = peer;
+}
+
+/* pf_first: the state's first packet, by which its timers and windows begin. */
+inline_always void pf_first(struct pf_state *s, const struct pf_pdesc *pd)
+{
+	s->packets[0] = 0;
+	s->packets[1] = 0;
+	s->bytes[0] = 0;
+	s->bytes[1] = 0;
+	s->seqlo[0] = s->seqlo[1] = 0;
+	s->seqhi[0] = s->seqhi[1] = 0;
+	s->win[0] = s->win[1] = 0;
+	s->wscale[0] = s->wscale[1] = 0;
+	s->peers[1] = 0;
+	switch (pd->proto) {
+	case IPPROTO_TCP: {
+		__u32 win = pd->win ? pd->win : 1;
+
+		s->seqlo[0] = pd->seq;
+		s->seqhi[0] = pd->seq + pd->data_len + 1;
+		if (pd->tcp_flags & TH_SYN) {
+			s->seqhi[0]++;
+			s->wscale[0] = pd->wscale;
+			if (pd->wscale & PF_WSCALE_MASK) {
+				__u32 shift = pd->wscale & PF_WSCALE_MASK;
+
+				win = (win + (1 << shift) - 1) >> shift;
+			}
+		}
+		if (pd->tcp_flags & TH_FIN)
+			s->seqhi[0]++;
+		s->win[0] = win;
+		s->seqhi[1] = 1;
+		s->win[1] = 1;
+		s->peers[0] = PF_TCPS_SYN_SENT;
+		s->timeout = PFTM_TCP_FIRST_PACKET;
+		break;
+	}
+	case IPPROTO_UDP:
+		s->peers[0] = PFS_SINGLE;
+		s->timeout = PFTM_UDP_FIRST_PACKET;
+		break;
+	case IPPROTO_ICMP:
+	case IPPROTO_ICMPV6:
+		s->peers[0] = 0;
+		s->timeout = PFTM_ICMP_FIRST_PACKET;
+		break;
+	default:
+		s->peers[0] = PFS_SINGLE;
+		s->timeout = PFTM_OTHER_FIRST_PACKET;
+	}
+}
+
+/* pf_track_other: UDP, ICMP and all the rest. p sent, q is the other. */
+inline_always void pf_track_other(struct pf_state *s, const struct pf_pdesc *pd, __u32 p, __u32 q)
+{
+	if (pd->proto == IPPROTO_ICMP || pd->proto == IPPROTO_ICMPV6) {
+		if (p)
+			s->timeout = PFTM_ICMP_ERROR_REPLY;
+		return;
+	}
+	if (s->peers[p] < PFS_SINGLE)
+		s->peers[p] = PFS_SINGLE;
+	if (s->peers[q] == PFS_SINGLE)
+		s->peers[q] = PFS_MULTIPLE;
+	if (s->peers[p] == PFS_MULTIPLE && s->peers[q] == PFS_MULTIPLE)
+		s->timeout = pd->proto == IPPROTO_UDP ? PFTM_UDP_MULTIPLE : PFTM_OTHER_MULTIPLE;
+	else
+		s->timeout = pd->proto == IPPROTO_UDP ? PFTM_UDP_SINGLE : PFTM_OTHER_SINGLE;
+}
+
+/* pf_tcp_timeout: the timer that the two peers' states ask for. */
+inline_always __u32 pf_tcp_timeout(__u8 a, __u8 b)
+{
+	if (a >= PF_TCPS_FIN_WAIT_2 && b >= PF_TCPS_FIN_WAIT_2)
+		return PFTM_TCP_CLOSED;
+	if (a >= PF_TCPS_CLOSING && b >= PF_TCPS_CLOSING)
+		return PFTM_TCP_FIN_WAIT;
+	if (a < PF_TCPS_ESTABLISHED || b < PF_TCPS_ESTABLISHED)
+		return PFTM_TCP_OPENING;
+	if (a >= PF_TCPS_CLOSING || b >= PF_TCPS_CLOSING)
+		return PFTM_TCP_CLOSING;
+	return PFTM_TCP_ESTABLISHED;
+}
+
+/* pf_track_sloppy: by the flags alone, for those who see half of a connection. */
+inline_always void pf_track_sloppy(struct pf_state *s, const struct pf_pdesc *pd, __u32 p, __u32 q)
+{
+	__u8 flags = pd->tcp_flags;
+
+	if ((flags & TH_SYN) && s->peers[p] < PF_TCPS_SYN_SENT)
+		s->peers[p] = PF_TCPS_SYN_SENT;
+	if ((flags & TH_FIN) && s->peers[p] < PF_TCPS_CLOSING)
+		s->peers[p] = PF_TCPS_CLOSING;
+	if (flags & TH_ACK) {
+		if (s->peers[q] == PF_TCPS_SYN_SENT)
+			s->peers[q] = PF_TCPS_ESTABLISHED;
+		else if (s->peers[q] == PF_TCPS_CLOSING)
+			s->peers[q] = PF_TCPS_FIN_WAIT_2;
+		else if (s->peers[p] == PF_TCPS_SYN_SENT && s->peers[q] < PF_TCPS_SYN_SENT) {
+			/* The other side is never seen. */
+			s->peers[p] = PF_TCPS_ESTABLISHED;
+			s->peers[q] = PF_TCPS_ESTABLISHED;
+		}
+	}
+	if (flags & TH_RST)
+		s->peers[p] = s->peers[q] = PF_TCPS_TIME_WAIT;
+	s->timeout = pf_tcp_timeout(s->peers[p], s->peers[q]);
+}
+
+/*
+ * pf_track_tcp: sequence numbers within the windows that both sides opened,
+ * after Guido van Rooij, "Real Stateful TCP Packet Filtering in IP Filter".
+ * p sent the packet, q is the other. False: the packet is not of this
+ * connection.
+ */
+inline_always bool pf_track_tcp(struct pf_state *s, const struct pf_pdesc *pd, __u32 p, __u32 q)
+{
+	__u8 flags = pd->tcp_flags, sws = 0, dws = 0;
+	__u32 seq = pd->seq, ack = pd->ack, win = pd->win, end;
+	__s32 skew;
+
+	p &= 1;
+	q &= 1;
+	if (s->wscale[p] && s->wscale[q] && !(flags & TH_SYN)) {
+		sws = s->wscale[p] & PF_WSCALE_MASK;
+		dws = s->wscale[q] & PF_WSCALE_MASK;
+	}
+	end = seq + pd->data_len;
+	if (flags & TH_SYN)
+		end++;
+	if (s->seqlo[p] == 0) {
+		/* The first packet of this side. */
+		if ((flags & TH_SYN) && (s->wscale[q] & PF_WSCALE_FLAG)) {
+			s->wscale[p] = pd->wscale;
+			if (pd->wscale & PF_WSCALE_FLAG) {
+				sws = pd->wscale & PF_WSCALE_MASK;
+				win = (win + (1 << sws) - 1) >> sws;
+				dws = s->wscale[q] & PF_WSCALE_MASK;
+			} else {
+				__u32 other = (__u32)s->win[q] << (s->wscale[q] & PF_WSCALE_MASK);
+
+				s->win[q] = other > 0xffff ? 0xffff : other;
+				s->wscale[q] = 0;
+			}
+		}
+		if (flags & TH_FIN)
+			end++;
+		s->seqlo[p] = seq;
+		if (s->peers[p] < PF_TCPS_SYN_SENT)
+			s->peers[p] = PF_TCPS_SYN_SENT;
+		{
+			__u32 room = (__u32)s->win[q] << dws;
+			__u32 limit = end + (room > 1 ? room : 1);
+
+			if (s->seqhi[p] == 1 || SEQ_GEQ(limit, s->seqhi[p]))
+				s->seqhi[p] = limit;
+		}
+		if (win > s->win[p])
+			s->win[p] = win;
+	} else if (flags & TH_FIN) {
+		end++;
+	}
+	if (!(flags & TH_ACK) ||
+	    (ack == 0 && (flags & (TH_ACK | TH_RST)) == (TH_ACK | TH_RST)) ||
+	    s->peers[q] < PF_TCPS_SYN_SENT)
+		ack = s->seqlo[q];
+	if (seq == end)
+		seq = end = s->seqlo[p]; /* no data: be lenient */
+	skew = s->seqlo[q] - ack;
+
+	if (SEQ_GEQ(s->seqhi[p], end) && SEQ_GEQ(seq, s->seqlo[p] - ((__u32)s->win[q] << dws)) &&
+	    skew >= -MAXACKWINDOW && skew <= (MAXACKWINDOW << sws) &&
+	    (!(flags & TH_RST) || pd->seq == s->seqlo[p] || pd->seq == s->seqlo[p] + 1 ||
+	     pd->seq + 1 == s->seqlo[p])) {
+		__u32 opened = win << sws;
+
+		if (s->win[p] < win)
+			s->win[p] = win;
+		if (SEQ_GT(end, s->seqlo[p]))
+			s->seqlo[p] = end;
+		if (SEQ_GEQ(ack + opened, s->seqhi[q]))
+			s->seqhi[q] = ack + (opened ? opened : 1);
+		if ((flags & TH_SYN) && s->peers[p] < PF_TCPS_SYN_SENT)
+			s->peers[p] = PF_TCPS_SYN_SENT;
+		if ((flags & TH_FIN) && s->peers[p] < PF_TCPS_CLOSING)
+			s->peers[p] = PF_TCPS_CLOSING;
+		if (flags & TH_ACK) {
+			if (s->peers[q] == PF_TCPS_SYN_SENT)
+				s->peers[q] = PF_TCPS_ESTABLISHED;
+			else if (s->peers[q] == PF_TCPS_CLOSING)
+				s->peers[q] = PF_TCPS_FIN_WAIT_2;
+		}
+		if (flags & TH_RST)
+			s->peers[p] = s->peers[q] = PF_TCPS_TIME_WAIT;
+		s->timeout = pf_tcp_timeout(s->peers[p], s->peers[q]);
+		return true;
+	}
+	if ((s->peers[q] < PF_TCPS_SYN_SENT || s->peers[q] >= PF_TCPS_FIN_WAIT_2 ||
+	     s->peers[p] >= PF_TCPS_FIN_WAIT_2) &&
+	    SEQ_GEQ(s->seqhi[p] + MAXACKWINDOW, end) &&
+	    SEQ_GEQ(seq, s->seqlo[p] - MAXACKWINDOW)) {
+		/* A connection taken up in the middle, or at its end. */
+		__u32 opened = win << sws;
+
+		if (s->win[p] < win)
+			s->win[p] = win;
+		if (SEQ_GT(end, s->seqlo[p]))
+			s->seqlo[p] = end;
+		if (SEQ_GEQ(ack + opened, s->seqhi[q]))
+			s->seqhi[q] = ack + (opened ? opened : 1);
+		if ((flags & TH_FIN) && s->peers[p] < PF_TCPS_CLOSING)
+			s->peers[p] = PF_TCPS_CLOSING;
+		if (flags & TH_RST)
+			s->peers[p] = s->peers[q] = PF_TCPS_TIME_WAIT;
+		return true;
+	}
+	if (s->peers[p] == PF_TCPS_SYN_SENT && s->peers[q] == PF_TCPS_SYN_SENT) {
+		/* Both still open: begin anew with the next one. */
+		s->seqlo[p] = 0;
+		s->seqhi[p] = 1;
+		s->win[p] = 1;
+	}
+	return false;
+}
+
+#endif
