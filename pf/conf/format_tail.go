@@ -253,7 +253,8 @@ func (w *lineWriter) pool(p *Pool, f AddressFamily, use poolUse) {
 			}
 		}
 	}
-	if p.Type != PoolNone {
+	// With map-e-portset the type is implied, and not taken.
+	if p.Type != PoolNone && p.MAPE.Offset == 0 {
 		w.WriteString(" " + p.Type.String())
 	}
 	if p.Type == PoolSourceHash {

@@ -205,7 +205,8 @@ func (p *parser) rdrTo(o *filterOptions) {
 	o.rdr = r
 }
 
-// afTo parses "af-to inet6 from source to destination".
+// afTo parses "af-to inet6 from source to destination". Both have their own pool
+// options, where pfctl lets those of the destination replace the others.
 func (p *parser) afTo(o *filterOptions) {
 	f := p.addressFamily()
 	p.expect("from")
@@ -229,10 +230,6 @@ func (p *parser) afTo(o *filterOptions) {
 		p.fail("af-to addresses must be in the target address family")
 	}
 	o.nat, o.rdr, o.newFamily = nat, rdr, f
-	if rdr != nil {
-		// pfctl lets the options of the destination replace those of the source.
-		o.nat.pool, rdr.pool = rdr.pool, poolOptions{}
-	}
 }
 
 func foreign(h host, f AddressFamily) bool {
