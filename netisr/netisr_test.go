@@ -327,6 +327,51 @@ func TestTransmitDropsWhenFull(t *testing.T) {
 	}
 }
 
+// flushQueue counts what was taken since the last flush.
+type flushQueue struct {
+	*netisr.MemoryQueue
+	unflushed int
+}
+
+func (q *flushQueue) Transmit(cache *netisr.Cache, burst []*netisr.Packet) int {
+	n := q.MemoryQueue.Transmit(cache, burst)
+	q.unflushed += n
+	return n
+}
+
+func (q *flushQueue) Flush() (bool, error) {
+	q.unflushed = 0
+	return false, nil
+}
+
+// However many packets a batch has, none stays in the queue unsent.
+func TestEveryBatchIsFlushed(t *testing.T) {
+	pool, _ := netisr.NewPool(make([]byte, 1024*2048), 2048)
+	memory, err := netisr.NewMemoryQueue(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	queue := &flushQueue{MemoryQueue: memory}
+	n, err := netisr.New(netisr.Config{Threads: 1}, pool, []netisr.Queue{queue})
+	if err != nil {
+		t.Fatal(err)
+	}
+	register(t, n, netisr.Protocol{Number: netisr.ProtocolIP, Name: "ip", Handler: func(th *netisr.Thread, p *netisr.Packet) { th.Transmit(p) }})
+	for count := range 200 {
+		for range count {
+			memory.Put(ipPacket(1))
+		}
+		for n.Thread(0).Step() > 0 {
+		}
+		if got := len(memory.Take()); got != count || queue.unflushed != 0 {
+			t.Errorf("%d packets: %d sent, %d unsent", count, got, queue.unflushed)
+		}
+	}
+	if err := n.Stop(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestThreadsHandleAndStop(t *testing.T) {
 	for _, dispatch := range []netisr.Dispatch{netisr.DispatchDirect, netisr.DispatchHybrid, netisr.DispatchDeferred} {
 		t.Run(dispatch.String(), func(t *testing.T) {

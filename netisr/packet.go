@@ -13,6 +13,9 @@ const (
 	etherHdrLen = 14
 )
 
+// The header's size is part of the ABI.
+var _ [headerLen]struct{} = [unsafe.Sizeof(bpf.NetisrHeader{})]struct{}{}
+
 // Packet is a frame of the data path in the hands of one owner: a thread, a
 // queue, or whoever a handler gave it to. The owner ends its ownership by
 // [Thread.Transmit], [Thread.Free] or by passing the packet on.

@@ -32,7 +32,7 @@ type Thread struct {
 	handled  [MaxProtocols]WorkCounters
 	calls    []func(*Thread)
 	unrolled int  // packets handled since rollups ran
-	again    bool // a queue has more to flush
+	again    bool // the first queue has something to flush
 
 	event    int // eventfd
 	poll     []unix.PollFd
@@ -87,8 +87,11 @@ func (t *Thread) Transmit(p *Packet) {
 // device lead to the same place.
 func (t *Thread) push() {
 	batch := t.output[:t.queued]
+	if len(batch) == 0 {
+		return
+	}
 	sent := 0
-	if len(t.queues) > 0 && len(batch) > 0 {
+	if len(t.queues) > 0 {
 		queue := t.queues[0]
 		sent = queue.Transmit(t.cache, batch)
 		if sent < len(batch) {
@@ -96,6 +99,7 @@ func (t *Thread) push() {
 			sent += queue.Transmit(t.cache, batch[sent:])
 		}
 	}
+	t.again = t.again || sent > 0
 	t.counters.transmitted.Add(uint64(sent))
 	if dropped := batch[sent:]; len(dropped) > 0 {
 		t.counters.outputDrops.Add(uint64(len(dropped)))
@@ -124,10 +128,7 @@ func (t *Thread) flush() {
 			t.handled[number] = WorkCounters{}
 		}
 	}
-	if t.queued > 0 {
-		t.push()
-		t.again = true
-	}
+	t.push()
 	if t.again && len(t.queues) > 0 {
 		t.again = false
 		t.flushQueue(t.queues[0])

@@ -111,15 +111,13 @@ func (s *Stack) ask(t *netisr.Thread, key holdKey, waiting, resumed bool) {
 	s.count(t, arpTxRequests)
 	switch s.config.Resolver.Resolve(key.slot, key.addr) {
 	case NeighbourValid:
-		switch {
-		case !waiting:
-		case !resumed:
-			s.release(t, s.settle(key))
-		default:
+		if waiting && resumed {
 			// The data path did not know the address when the packet was
 			// sent back already: it must not go round in circles.
 			s.retryLater(key)
+			return
 		}
+		s.release(t, s.settle(key))
 	case NeighbourFailed:
 		if waiting {
 			s.failAll(t, s.settleDown(key, t.Now()))

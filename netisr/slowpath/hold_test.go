@@ -13,7 +13,6 @@ import (
 var (
 	unresolved = bpf.NetisrHeader{Reason: uint32(bpf.ReasonNetisrARP)}
 	neighbour4 = netip.MustParseAddr("10.0.1.1")
-	neighbour6 = netip.MustParseAddr("2001:db8:1::1")
 )
 
 // marks returns the last byte of each packet that went back, which must go on
@@ -186,6 +185,21 @@ func TestHoldFailsAtOnce(t *testing.T) {
 	}
 	if got != "4 3/1 10.0.0.254>10.0.0.1 00000000, 6 1/3 2001:db8::fe>2001:db8::1 0, " {
 		t.Error(got)
+	}
+}
+
+// A next hop that is down is up again as soon as the resolver says so.
+func TestHoldComesBack(t *testing.T) {
+	w := newWorld(t, router())
+	w.put(unresolved, marked(1))
+	w.stack.NeighbourChanged(2, neighbour4, slowpath.NeighbourFailed)
+	w.step()
+	w.clock.Advance(2 * time.Second)
+	w.answer = slowpath.NeighbourValid
+	w.put(unresolved, marked(2)) // answered with an error still, but asked for
+	w.put(unresolved, marked(3))
+	if got := string(w.marks()); got != "\x03" || len(w.takeSent()) != 2 {
+		t.Errorf("%x", got)
 	}
 }
 

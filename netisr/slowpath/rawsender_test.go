@@ -27,6 +27,9 @@ func TestRawSender(t *testing.T) {
 			return
 		}
 		defer sender.Close()
+		if err := nslab.SetIPv6("a", true); err != nil {
+			t.Error(err)
+		}
 		for _, address := range []string{"10.9.0.1/24", "fd09::1/64"} {
 			addr, _ := netlink.ParseAddr(address)
 			addr.Flags = unix.IFA_F_NODAD
@@ -54,12 +57,20 @@ func TestRawSender(t *testing.T) {
 				copy(packet[24:], own)
 				message = icmp.AppendError6(nil, packet, icmp.Error6{Type: 1, Code: 4}, icmp.Options6{Source: [16]byte(own), HopLimit: 64})
 			}
-			if err := sender.Send(message, veth.A.Index); err != nil {
-				t.Error(test.network, err)
-			}
-			_ = connection.SetReadDeadline(time.Now().Add(2 * time.Second))
-			if _, err := connection.Read(make([]byte, 1)); !errors.Is(err, unix.ECONNREFUSED) {
-				t.Errorf("%s: the socket got %v", test.network, err)
+			// The address may not be ready at once.
+			for attempt := 0; ; attempt++ {
+				if err := sender.Send(message, veth.A.Index); err != nil {
+					t.Error(test.network, err)
+				}
+				_ = connection.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+				_, err := connection.Read(make([]byte, 1))
+				if errors.Is(err, unix.ECONNREFUSED) {
+					break
+				}
+				if attempt == 30 {
+					t.Errorf("%s: the socket got %v", test.network, err)
+					break
+				}
 			}
 			if n := testing.AllocsPerRun(10, func() { _ = sender.Send(message, veth.A.Index) }); n != 0 {
 				t.Errorf("%s: %v allocations", test.network, n)

@@ -77,6 +77,7 @@ func must(tb testing.TB, err error) {
 type Veth struct{ A, B *net.Interface }
 
 // NewVeth makes a veth pair with a number of queues and an MTU, both ends up.
+// They have no IPv6, so that the host sends nothing on its own.
 func (ns *Namespace) NewVeth(tb testing.TB, queues, mtu int) Veth {
 	tb.Helper()
 	var veth Veth
@@ -90,12 +91,23 @@ func (ns *Namespace) NewVeth(tb testing.TB, queues, mtu int) Veth {
 		for name, end := range map[string]**net.Interface{"a": &veth.A, "b": &veth.B} {
 			dev, err := netlink.LinkByName(name)
 			must(tb, err)
+			must(tb, SetIPv6(name, false))
 			must(tb, netlink.LinkSetUp(dev))
 			*end, err = net.InterfaceByName(name)
 			must(tb, err)
 		}
 	})
 	return veth
+}
+
+// SetIPv6 turns IPv6 on or off on an interface. It must run inside
+// [Namespace.Do].
+func SetIPv6(name string, on bool) error {
+	value := []byte("1")
+	if on {
+		value = []byte("0")
+	}
+	return os.WriteFile("/proc/sys/net/ipv6/conf/"+name+"/disable_ipv6", value, 0)
 }
 
 // Attach puts an XDP program on an interface in native mode.
