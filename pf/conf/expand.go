@@ -236,6 +236,7 @@ func (x *expander) setOS(r *Rule, name string) {
 	n, ok := x.cfg.Fingerprints.Number(name)
 	if !ok {
 		x.warn(SeverityVerbose, "warning: unknown '%s' OS fingerprint", name)
+		n = FingerprintNoMatch
 	}
 	r.OSNumber = n
 }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"math"
 	"strconv"
 	"strings"
 )
@@ -51,6 +52,13 @@ type Fingerprints struct {
 	numbers map[string]uint32
 }
 
+// Numbers that are no name: of SYN packets that fit no entry, and of rules that
+// no packet fits since their name is not known.
+const (
+	FingerprintUnknown uint32 = math.MaxUint32
+	FingerprintNoMatch uint32 = math.MaxUint32 - 1
+)
+
 // The numbers of a name: a class alone matches all its versions, a version all
 // its subtypes.
 const (
@@ -84,7 +92,7 @@ func (f *Fingerprints) Match(rule, id uint32) bool {
 // ReadFingerprints reads pf.os(5). Bad lines are reported and left out, as
 // pfctl does; the error is of reading only.
 func ReadFingerprints(r io.Reader, name string) (*Fingerprints, ErrorList, error) {
-	f := &Fingerprints{numbers: map[string]uint32{"unknown": 1<<32 - 1}}
+	f := &Fingerprints{numbers: map[string]uint32{"unknown": FingerprintUnknown}}
 	var bad ErrorList
 	scanner := bufio.NewScanner(r)
 	for line := 1; scanner.Scan(); line++ {

@@ -205,6 +205,9 @@ func (p *parser) setLogInterface() {
 	if name == "none" {
 		p.out.Options.LogInterface = ""
 	}
+	if name != "all" {
+		name = nameText(name)
+	}
 	p.echo("set loginterface %s", name)
 }
 
@@ -362,7 +365,7 @@ func (p *parser) setSkip() {
 	line := "set skip on {"
 	var bad []string
 	for _, i := range interfaces {
-		line += " " + i.name
+		line += " " + nameText(i.name)
 		switch {
 		case i.not:
 			bad = append(bad, "skip on ! <interface> is not supported")

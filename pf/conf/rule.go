@@ -131,8 +131,10 @@ type Rule struct {
 	Protocol uint8         `json:"protocol,omitempty"` // 0 is any
 	Src      RuleAddr      `json:"src"`
 	Dst      RuleAddr      `json:"dst"`
-	OS       string        `json:"os,omitempty"` // fingerprint name as in pf.os(5)
-	OSNumber uint32        `json:"osNumber,omitempty"`
+	// OS is a fingerprint name as in pf.os(5), OSNumber its number if
+	// Config.Fingerprints was given.
+	OS       string `json:"os,omitempty"`
+	OSNumber uint32 `json:"osNumber,omitempty"`
 
 	User  IDRange `json:"user,omitzero"`
 	Group IDRange `json:"group,omitzero"`

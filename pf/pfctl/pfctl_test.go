@@ -92,10 +92,14 @@ func (e *fakeEngine) Table(_ context.Context, r TableRequest) (TableResult, erro
 	return TableResult{Added: n, Deleted: n, Matched: n - 1, Lines: []string{"   10.0.0.1"}},
 		e.note("table %s %s %v", r.Command, r.Table, r.Addresses)
 }
-func (e *fakeEngine) ZeroRules(_ context.Context, anchor string) error { return e.note("zero %q", anchor) }
-func (e *fakeEngine) SetDebug(_ context.Context, level string) error   { return e.note("debug %s", level) }
-func (e *fakeEngine) SaveStates(context.Context, io.Writer) error      { return e.note("save") }
-func (e *fakeEngine) LoadStates(context.Context, io.Reader) error      { return e.note("restore") }
+func (e *fakeEngine) ZeroRules(_ context.Context, anchor string) error {
+	return e.note("zero %q", anchor)
+}
+func (e *fakeEngine) SetDebug(_ context.Context, level string) error {
+	return e.note("debug %s", level)
+}
+func (e *fakeEngine) SaveStates(context.Context, io.Writer) error { return e.note("save") }
+func (e *fakeEngine) LoadStates(context.Context, io.Reader) error { return e.note("restore") }
 
 func TestOffline(t *testing.T) {
 	six := "pass in from { 10.0.0.1 10.0.0.3 10.0.0.5 10.0.0.7 10.0.0.9 10.0.0.11 }\n"

@@ -1,7 +1,6 @@
 package pfctl
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -61,9 +60,9 @@ func (c *command) interfaces() (*conf.InterfaceTable, error) {
 }
 
 // source opens the file of -f.
-func (c *command) source(name string) (io.Reader, string, error) {
+func (c *command) source(name string) (io.ReadCloser, string, error) {
 	if name == "-" {
-		return c.stdin, "stdin", nil
+		return io.NopCloser(c.stdin), "stdin", nil
 	}
 	f, err := c.open(name)
 	if err != nil {
@@ -76,13 +75,7 @@ func (c *command) source(name string) (io.Reader, string, error) {
 		c.notLoaded()
 		return nil, "", errReported
 	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, 1<<30))
-	if err != nil {
-		c.warn("%s: %s", name, conf.SystemError(err))
-		return nil, "", errReported
-	}
-	return bytes.NewReader(data), name, nil
+	return f, name, nil
 }
 
 // notLoaded is the last word about a bad file; pfctl -n does without.
@@ -124,6 +117,7 @@ func (c *command) loadFile(name, anchor string) (*conf.Ruleset, []conf.AnchorFil
 	if err != nil {
 		return nil, nil, err
 	}
+	defer src.Close()
 	file, err := conf.Parse(shown, src, cfg)
 	for _, m := range file.Messages {
 		if m.Severity != conf.SeverityVerbose || c.options.verbose > 1 {

@@ -72,6 +72,7 @@ func (c *command) addresses(args []string) ([]conf.TablePrefix, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer src.Close()
 	more, err := conf.ReadTable(src, cfg)
 	return append(list, more...), c.tableError(err)
 }
