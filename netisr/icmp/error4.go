@@ -27,12 +27,12 @@ const (
 	RefusedSource            // from an address that is no single host's
 )
 
-// Check4 says whether an error of a type may be sent about a packet. Link
+// Check4 says whether an error or redirect may be sent about a packet. Link
 // says that the packet came as link broadcast or multicast.
 //
 // Addresses that are broadcast by a network's mask only are the caller's to
 // know.
-func Check4(packet []byte, kind uint8, link bool) Refusal {
+func Check4(packet []byte, link bool) Refusal {
 	headerLen, err := inet.Header4(packet)
 	if err != nil {
 		return RefusedMalformed

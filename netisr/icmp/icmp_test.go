@@ -124,7 +124,7 @@ func TestCheck4(t *testing.T) {
 		{"malformed", change(0, 0x41), false, icmp.RefusedMalformed},
 		{"empty", nil, false, icmp.RefusedMalformed},
 	} {
-		if got := icmp.Check4(test.packet, icmp.TypeUnreach, test.link); got != test.want {
+		if got := icmp.Check4(test.packet, test.link); got != test.want {
 			t.Errorf("%s: %v, want %v", test.name, got, test.want)
 		}
 	}
@@ -306,7 +306,7 @@ func TestDoesNotAllocate(t *testing.T) {
 	p4, p6 := udp4(1000), udp6(1400)
 	var limiter icmp.Limiter
 	allocations := testing.AllocsPerRun(100, func() {
-		if icmp.Check4(p4, 3, false) == icmp.Allowed && icmp.Check6(p6, icmp.Error6{Type: 2}, false) == icmp.Allowed && limiter.Allow(3, 200, 0) {
+		if icmp.Check4(p4, false) == icmp.Allowed && icmp.Check6(p6, icmp.Error6{Type: 2}, false) == icmp.Allowed && limiter.Allow(3, 200, 0) {
 			icmp.AppendError4(buffer, p4, icmp.Error4{Type: 3}, icmp.Options4{})
 			icmp.AppendError6(buffer, p6, icmp.Error6{Type: 2}, icmp.Options6{})
 			icmp.AppendRedirect6(buffer, p6, icmp.Redirect6{}, icmp.Options6{})
@@ -320,7 +320,7 @@ func TestDoesNotAllocate(t *testing.T) {
 func FuzzError4(f *testing.F) {
 	f.Add(udp4(100), uint8(3), uint8(4), 8)
 	f.Fuzz(func(t *testing.T, packet []byte, kind, code uint8, quote int) {
-		if icmp.Check4(packet, kind, false) != icmp.Allowed {
+		if icmp.Check4(packet, false) != icmp.Allowed {
 			return
 		}
 		message := icmp.AppendError4(nil, packet, icmp.Error4{Type: kind, Code: code}, icmp.Options4{Quote: quote})

@@ -27,7 +27,7 @@ func (s *Stack) report4(t *netisr.Thread, p *netisr.Packet, e icmp.Error4) bool 
 	if settings.Stealth && e.Type == icmp.TypeTimeExceeded {
 		return false
 	}
-	switch icmp.Check4(packet, e.Type, h.Flags&linkGroup != 0) {
+	switch icmp.Check4(packet, h.Flags&linkGroup != 0) {
 	case icmp.Allowed:
 	case icmp.RefusedMalformed:
 		s.count(t, icmpOldShort)
