@@ -36,6 +36,7 @@ type Daemon struct {
 	pfil     *pfil.Registry
 	route    *route.Table
 	slow     *slowPath
+	pf       *filter
 	started  time.Time
 
 	mu       sync.Mutex // guards record and the set of attachments
@@ -164,6 +165,9 @@ func (d *Daemon) start(ctx context.Context, request LoadRequest, fresh bool) (*L
 	}
 	if d.slow, err = startSlowPath(d); err != nil {
 		return nil, fmt.Errorf("start netisr: %w", err)
+	}
+	if d.pf, err = startFilter(ctx, d); err != nil {
+		return nil, err
 	}
 	d.restoreSysctl()
 	d.mu.Lock()
@@ -377,6 +381,7 @@ func (d *Daemon) close() {
 	if d.slow != nil {
 		d.slow.close()
 	}
+	d.pf.close()
 	if d.route != nil {
 		d.route.Close()
 	}

@@ -104,6 +104,9 @@ func (d *Daemon) calls() map[string]call {
 	for name, c := range d.slow.calls() {
 		calls[name] = c
 	}
+	for name, c := range d.pf.calls() {
+		calls[name] = c
+	}
 	return calls
 }
 

@@ -52,7 +52,7 @@ func startSlowPath(d *Daemon) (s *slowPath, err error) {
 	}); err != nil {
 		return s, err
 	}
-	if s.netisr, err = netisr.New(netisr.Config{}, s.sockets.Pool(), s.sockets.Queues()); err != nil {
+	if s.netisr, err = netisr.New(netisr.Config{BindThreads: true}, s.sockets.Pool(), s.sockets.Queues()); err != nil {
 		return s, err
 	}
 	if s.sender, err = slowpath.NewRawSender(); err != nil {

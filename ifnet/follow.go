@@ -329,6 +329,7 @@ func (t *Table) flags(ifp *Ifnet) (flags uint32) {
 	set(len(ifp.Lladdr) != 6, bpf.IfnetRawip)
 	set(ifp.XDPXmit, bpf.IfnetXDPXmit)
 	set(ifp.TC, bpf.IfnetTC)
+	set(t.skipped(ifp), bpf.IfnetPfskip)
 	set(ifp.Role == RoleNetisr, bpf.IfnetNetisr)
 	set(ifp.Role == RoleFunnel, bpf.IfnetFunnel)
 	return flags

@@ -87,6 +87,8 @@ type Table struct {
 	subs    map[int]func(Event)
 	nextSub int
 	aliases map[string]string // BSD names by device name
+	groups  map[string]uint32 // bits of interface groups in the data path
+	skip    map[string]bool   // interfaces and groups that pf does not filter
 	slots   map[uint32]bool   // slots of the ifnet map in use
 	foreign map[int]*Ifnet    // devices of other namespaces with a slot
 	mirror  Mirror
@@ -97,7 +99,8 @@ type Table struct {
 func NewTable() *Table {
 	return &Table{
 		byIndex: make(map[int]*Ifnet), subs: make(map[int]func(Event)), aliases: make(map[string]string),
-		slots: make(map[uint32]bool), foreign: make(map[int]*Ifnet),
+		groups: make(map[string]uint32),
+		slots:  make(map[uint32]bool), foreign: make(map[int]*Ifnet),
 	}
 }
 

@@ -153,6 +153,7 @@ func (t *Table) entry(ifp *Ifnet) error {
 		L2Len:     14,
 		TxPort:    ifp.Slot,
 		TxIfindex: uint32(ifp.Index),
+		Groups:    t.groupBits(ifp),
 	}
 	if len(ifp.Lladdr) != 6 {
 		entry.L2Len = 0

@@ -40,6 +40,8 @@ var stages = map[string]uint32{
 	"if_transmit":  bpf.ProtoIfTransmit,
 	"if_start":     bpf.ProtoIfStart,
 	"netisr_queue": bpf.ProtoNetisr,
+	"pf_test":      bpf.PFHookTest,
+	"pf_test_rule": bpf.PFHookRules,
 }
 
 // protosw names the program array of each build.

@@ -116,7 +116,7 @@ func (r *Registry) adopt() {
 		for direction := range bpf.PfilDirs {
 			var names []string
 			for list := active.Pfil[head][direction]; list != 0; list >>= 8 {
-				if hook, ok := r.bySlot(uint32(list & 0xff)); ok {
+				if hook, ok := r.bySlot(uint32(list&0xff), name); ok {
 					names = append(names, hook)
 				}
 			}
@@ -125,9 +125,11 @@ func (r *Registry) adopt() {
 	}
 }
 
-func (r *Registry) bySlot(slot uint32) (string, bool) {
+// bySlot finds the hook of a type in a slot: a program can be a hook of
+// several types.
+func (r *Registry) bySlot(slot uint32, kind string) (string, bool) {
 	for name, hook := range r.hooks {
-		if hook.Slot == slot {
+		if hook.Slot == slot && hook.Type == kind {
 			return name, true
 		}
 	}

@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"os"
 	"os/user"
 	"strconv"
 
+	"github.com/bsdnet/bsdnet/control"
 	"github.com/bsdnet/bsdnet/pf/conf"
 	"github.com/bsdnet/bsdnet/pf/pfctl"
 )
@@ -15,7 +17,17 @@ import (
 // pfctlMain is pfctl(8).
 func pfctlMain(ctx context.Context, args []string) int {
 	return pfctl.Main(ctx, args, os.Stdin, os.Stdout, os.Stderr, pfctl.Host{
-		Getenv:     os.Getenv,
+		Getenv: os.Getenv,
+		Engine: func(ctx context.Context) (pfctl.Engine, error) {
+			client, err := control.Dial()
+			if errors.Is(err, control.ErrNoInstance) {
+				return nil, pfctl.ErrNoInstance
+			}
+			if err != nil {
+				return nil, err
+			}
+			return control.NewPF(ctx, client, os.Stderr)
+		},
 		Interfaces: conf.HostInterfaces,
 		Resolve: func(ctx context.Context, name string) ([]netip.Addr, error) {
 			return net.DefaultResolver.LookupNetIP(ctx, "ip", name)

@@ -58,3 +58,7 @@ func protocolName(n uint8) string {
 	}
 	return strconv.Itoa(int(n))
 }
+
+// ProtocolName is the name of an IP protocol as pfctl prints it, or its number
+// in digits.
+func ProtocolName(n uint8) string { return protocolName(n) }

@@ -1,0 +1,248 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/bsdnet/bsdnet/bpf"
+	"github.com/bsdnet/bsdnet/ifnet"
+	"github.com/bsdnet/bsdnet/pf/conf"
+	"github.com/bsdnet/bsdnet/pf/engine"
+	"github.com/bsdnet/bsdnet/pfil"
+)
+
+// filter is pf of an instance.
+type filter struct {
+	daemon  *Daemon
+	engine  *engine.Engine
+	dialect conf.Dialect
+	cancel  func()
+	mu      sync.Mutex // one load, enable or disable at a time
+	source  PFSource   // of the ruleset in force, to load it again
+}
+
+// PFSource is a ruleset as text: what pfctl read, with the files that its
+// tables name, so that it means the same here.
+type PFSource struct {
+	Dialect conf.Dialect      `json:"dialect"`
+	Text    string            `json:"text"`
+	Files   map[string]string `json:"files,omitempty"`
+}
+
+func startFilter(ctx context.Context, d *Daemon) (*filter, error) {
+	f := &filter{daemon: d}
+	m := d.dp.Maps
+	var err error
+	f.engine, err = engine.New(engine.Maps{
+		Rulesets: m["pf_rulesets"], States: m["pf_states"], StateCount: m["pf_state_count"], RuleCounts: m["pf_rule_counts"],
+		Pools: m["pf_pools"], Set: m["pf_set"], Stats: m["pf_stats"], Table: m["pf_table"], Table6: m["pf_table6"],
+	}, d.config, f)
+	if err != nil {
+		return nil, fmt.Errorf("open pf: %w", err)
+	}
+	for _, hook := range []pfil.Hook{
+		{Name: engine.HookInet, Type: pfil.Inet, Slot: bpf.PFHookTest},
+		{Name: engine.HookInet6, Type: pfil.Inet6, Slot: bpf.PFHookTest},
+	} {
+		if err := d.pfil.Register(hook); err != nil {
+			return nil, errors.Join(err, f.engine.Close())
+		}
+	}
+	go f.engine.Purge(ctx)
+	changed := make(chan struct{}, 1)
+	f.cancel = d.ifnet.Subscribe(func(ifnet.Event) {
+		select {
+		case changed <- struct{}{}:
+		default:
+		}
+	})
+	go f.follow(ctx, changed)
+	return f, f.restore()
+}
+
+// follow keeps rules and translations true to the interfaces that they name.
+func (f *filter) follow(ctx context.Context, changed <-chan struct{}) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+		}
+		time.Sleep(20 * time.Millisecond) // events come in bursts
+		f.mu.Lock()
+		err := errors.Join(f.engine.AddressesChanged(), f.engine.Reload())
+		f.mu.Unlock()
+		if err != nil && ctx.Err() == nil {
+			f.daemon.log.Error("pf out of step with interfaces", "err", err)
+		}
+	}
+}
+
+func (f *filter) close() {
+	if f == nil {
+		return
+	}
+	f.cancel()
+	if err := f.engine.Close(); err != nil {
+		f.daemon.log.Error("close pf", "err", err)
+	}
+}
+
+// Slot implements engine.Interfaces.
+func (f *filter) Slot(name string) (uint32, bool) {
+	ifp, ok := f.daemon.ifnet.ByName(name)
+	if !ok || !ifp.HasSlot {
+		return 0, false
+	}
+	return ifp.Slot, true
+}
+
+// Group implements engine.Interfaces.
+func (f *filter) Group(name string) (uint32, bool) { return f.daemon.ifnet.Group(name) }
+
+// SetSkip implements engine.Interfaces.
+func (f *filter) SetSkip(names []string) error {
+	f.daemon.ifnet.SetSkip(names)
+	return nil
+}
+
+// Addresses implements engine.Interfaces: those of one interface, or of all of
+// a group.
+func (f *filter) Addresses(name string, modifiers conf.Modifier) []conf.TablePrefix {
+	var prefixes []conf.TablePrefix
+	for _, ifp := range f.daemon.ifnet.All() {
+		if ifp.Name != name && !ifp.InGroup(name) {
+			continue
+		}
+		seen := make(map[bool]bool) // a first address of each family
+		for _, addr := range ifp.Addrs {
+			is4 := addr.Prefix.Addr().Is4()
+			if modifiers&conf.ModNoAlias != 0 && seen[is4] {
+				continue
+			}
+			seen[is4] = true
+			p, ok := selected(addr, modifiers)
+			if ok {
+				prefixes = append(prefixes, conf.TablePrefix{Prefix: p})
+			}
+		}
+	}
+	return prefixes
+}
+
+// selected is what a modifier makes of an address.
+func selected(addr ifnet.Addr, modifiers conf.Modifier) (netip.Prefix, bool) {
+	ip := addr.Prefix.Addr()
+	switch {
+	case modifiers&conf.ModNetwork != 0:
+		return addr.Prefix.Masked(), true
+	case modifiers&conf.ModBroadcast != 0:
+		ip = addr.Broadcast
+	case modifiers&conf.ModPeer != 0:
+		ip = addr.Peer
+	}
+	if !ip.IsValid() {
+		return netip.Prefix{}, false
+	}
+	return netip.PrefixFrom(ip, ip.BitLen()), true
+}
+
+// interfaceTable is the interface table that rulesets are read with.
+func (f *filter) interfaceTable() *conf.InterfaceTable {
+	table := &conf.InterfaceTable{}
+	for _, ifp := range f.daemon.ifnet.All() {
+		entry := table.Add(ifp.Name)
+		entry.MTU, entry.Loopback = ifp.MTU, ifp.Loopback
+		entry.Groups = append(entry.Groups, ifp.Groups...)
+		for _, addr := range ifp.Addrs {
+			entry.Addrs = append(entry.Addrs, conf.InterfaceAddr{Prefix: addr.Prefix, Broadcast: addr.Broadcast, Peer: addr.Peer})
+		}
+	}
+	return table
+}
+
+// load reads a source and puts it in force.
+func (f *filter) load(source PFSource) ([]string, error) {
+	rs, err := conf.Load("ruleset", strings.NewReader(source.Text), conf.Config{
+		Dialect: source.Dialect, Interfaces: f.interfaceTable(),
+		Open: func(name string) (io.ReadCloser, error) {
+			text, ok := source.Files[name]
+			if !ok {
+				return nil, os.ErrNotExist
+			}
+			return io.NopCloser(strings.NewReader(text)), nil
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	f.updateEgress()
+	warnings, err := f.engine.Load(rs)
+	if err != nil {
+		return nil, err
+	}
+	f.source, f.dialect = source, source.Dialect
+	texts := make([]string, len(warnings))
+	for i, w := range warnings {
+		texts[i] = fmt.Sprintf("%d: %s", w.Pos.Line, w.Text)
+	}
+	return texts, nil
+}
+
+// updateEgress makes the interfaces of the default routes the members of the
+// group egress.
+func (f *filter) updateEgress() {
+	var indexes []int
+	for name, key := range map[string]any{"rt_inet": bpf.RtKey{}, "rt_inet6": bpf.RtKey6{}} {
+		var number uint32
+		if f.daemon.dp.Maps[name].Lookup(key, &number) != nil {
+			continue
+		}
+		var hop bpf.Nexthop
+		if f.daemon.dp.Maps["nexthop"].Lookup(number, &hop) != nil || hop.Flags&bpf.NexthopDefault == 0 {
+			continue
+		}
+		if ifp, ok := f.daemon.ifnet.BySlot(hop.Ifslot); ok {
+			indexes = append(indexes, ifp.Index)
+		}
+	}
+	f.daemon.ifnet.SetGroup("egress", indexes)
+}
+
+// enabled reports whether the hook is linked.
+func (f *filter) enabled() bool {
+	for _, head := range f.daemon.pfil.Heads(nil) {
+		for _, name := range head.In {
+			if name == engine.HookInet {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// setEnabled links the hook to both families in both directions, or takes it off.
+func (f *filter) setEnabled(on bool) error {
+	var errs []error
+	for hook, head := range map[string]string{engine.HookInet: pfil.Inet, engine.HookInet6: pfil.Inet6} {
+		for _, direction := range []pfil.Direction{pfil.In, pfil.Out} {
+			var err error
+			if on {
+				err = f.daemon.pfil.Attach(hook, head, direction)
+			} else {
+				err = f.daemon.pfil.Unlink(hook, head, direction)
+			}
+			if !errors.Is(err, pfil.ErrExists) && !errors.Is(err, pfil.ErrNotFound) {
+				errs = append(errs, err)
+			}
+		}
+	}
+	return errors.Join(errs...)
+}

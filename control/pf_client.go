@@ -1,0 +1,156 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/bsdnet/bsdnet/pf/conf"
+	"github.com/bsdnet/bsdnet/pf/pfctl"
+	"github.com/bsdnet/bsdnet/pf/program"
+)
+
+// PF is the running pf behind the control socket; it implements pfctl.Engine.
+type PF struct {
+	client *Client
+	host   *PFHost
+	stderr io.Writer
+}
+
+var _ pfctl.Engine = (*PF)(nil)
+
+// NewPF asks an instance for what pfctl needs first.
+func NewPF(ctx context.Context, client *Client, stderr io.Writer) (*PF, error) {
+	host, err := Call[*PFHost](ctx, client, "pf/host", None{})
+	if err != nil {
+		return nil, err
+	}
+	return &PF{client: client, host: host, stderr: stderr}, nil
+}
+
+// Dialect implements pfctl.Engine.
+func (p *PF) Dialect() conf.Dialect { return p.host.Dialect }
+
+// Interfaces implements pfctl.Engine.
+func (p *PF) Interfaces(context.Context) (*conf.InterfaceTable, error) { return p.host.Interfaces, nil }
+
+func (p *PF) enable(ctx context.Context, name string) error {
+	reply, err := Call[*PFReply](ctx, p.client, name, None{})
+	if err == nil && reply.Already {
+		return pfctl.ErrAlready
+	}
+	return err
+}
+
+// Enable implements pfctl.Engine.
+func (p *PF) Enable(ctx context.Context) error { return p.enable(ctx, "pf/enable") }
+
+// Disable implements pfctl.Engine.
+func (p *PF) Disable(ctx context.Context) error { return p.enable(ctx, "pf/disable") }
+
+// Load implements pfctl.Engine. The ruleset travels as the text that it prints
+// as, which means the same.
+func (p *PF) Load(ctx context.Context, r pfctl.LoadRequest) error {
+	if len(r.Rulesets) != 1 || r.Rulesets[0].Main.Path != "" {
+		return errors.New("loading an anchor on its own is not there yet")
+	}
+	if r.Merge || r.Sections != 0 && r.Sections != conf.SectionAll {
+		return errors.New("loading a part of a ruleset is not there yet")
+	}
+	rs := r.Rulesets[0]
+	if errs := program.Unenforced(rs); len(errs) > 0 {
+		return errors.Join(errs...)
+	}
+	source := PFSource{Dialect: rs.Dialect, Files: make(map[string]string)}
+	var text strings.Builder
+	if err := conf.Format(&text, rs, conf.FormatOptions{}); err != nil {
+		return err
+	}
+	source.Text = text.String()
+	var err error
+	rs.Main.Walk(func(a *conf.Anchor) {
+		for _, t := range a.Tables {
+			for _, s := range t.Sources {
+				if s.File == "" || err != nil {
+					continue
+				}
+				var data []byte
+				if data, err = os.ReadFile(s.File); err == nil {
+					source.Files[s.File] = string(data)
+				}
+			}
+		}
+	})
+	if err != nil {
+		return err
+	}
+	reply, err := Call[*PFReply](ctx, p.client, "pf/load", source)
+	if err != nil {
+		return err
+	}
+	for _, warning := range reply.Warnings {
+		fmt.Fprintf(p.stderr, "pfctl: warning: rule at line %s\n", warning)
+	}
+	return nil
+}
+
+// Packets implements pfctl.Engine.
+func (p *PF) Packets(string, *conf.Rule) (uint64, bool) { return 0, false }
+
+// Show implements pfctl.Engine.
+func (p *PF) Show(ctx context.Context, w io.Writer, r pfctl.ShowRequest) error {
+	reply, err := Call[*PFText](ctx, p.client, "pf/show", r)
+	if err != nil {
+		return err
+	}
+	if r.Modifier == "Running" && !reply.Running {
+		return pfctl.NotRunning()
+	}
+	_, err = io.WriteString(w, reply.Text)
+	return err
+}
+
+// Flush implements pfctl.Engine.
+func (p *PF) Flush(ctx context.Context, r pfctl.FlushRequest) (int, error) {
+	reply, err := Call[*PFReply](ctx, p.client, "pf/flush", r)
+	if err != nil {
+		return 0, err
+	}
+	return reply.Count, nil
+}
+
+// KillStates implements pfctl.Engine.
+func (p *PF) KillStates(ctx context.Context, r pfctl.KillRequest) (pfctl.KillResult, error) {
+	reply, err := Call[*PFReply](ctx, p.client, "pf/kill", r)
+	if err != nil {
+		return pfctl.KillResult{}, err
+	}
+	return reply.Killed, nil
+}
+
+var errNotYet = errors.New("not there yet")
+
+// KillSources implements pfctl.Engine.
+func (p *PF) KillSources(context.Context, pfctl.KillRequest) (pfctl.KillResult, error) {
+	return pfctl.KillResult{}, fmt.Errorf("source tracking is %w", errNotYet)
+}
+
+// Table implements pfctl.Engine.
+func (p *PF) Table(context.Context, pfctl.TableRequest) (pfctl.TableResult, error) {
+	return pfctl.TableResult{}, fmt.Errorf("-T on a running table is %w", errNotYet)
+}
+
+// ZeroRules implements pfctl.Engine.
+func (p *PF) ZeroRules(context.Context, string) error { return fmt.Errorf("-z is %w", errNotYet) }
+
+// SetDebug implements pfctl.Engine.
+func (p *PF) SetDebug(context.Context, string) error { return fmt.Errorf("-x is %w", errNotYet) }
+
+// SaveStates implements pfctl.Engine.
+func (p *PF) SaveStates(context.Context, io.Writer) error { return fmt.Errorf("-S is %w", errNotYet) }
+
+// LoadStates implements pfctl.Engine.
+func (p *PF) LoadStates(context.Context, io.Reader) error { return fmt.Errorf("-L is %w", errNotYet) }

@@ -1,0 +1,366 @@
+// Package engine is pf while it runs: it puts rulesets into the data path,
+// keeps tables and translation addresses up to date, reads and purges states.
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+	"unsafe"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/bsdnet/bsdnet/bpf"
+	"github.com/bsdnet/bsdnet/pf/conf"
+	"github.com/bsdnet/bsdnet/pf/program"
+)
+
+// Names of the hooks of pf(4) as pfilctl shows them.
+const (
+	HookInet  = "pf:default"
+	HookInet6 = "pf:default6"
+)
+
+// Maps are the maps of the data path that pf owns. The loader makes and pins
+// them.
+type Maps struct {
+	Rulesets   *ebpf.Map
+	States     *ebpf.Map
+	StateCount *ebpf.Map
+	RuleCounts *ebpf.Map
+	Pools      *ebpf.Map
+	Set        *ebpf.Map
+	Stats      *ebpf.Map
+	Table      *ebpf.Map
+	Table6     *ebpf.Map
+}
+
+// Configuration puts a ruleset in force together with the rest of the data
+// path's configuration; *loader.Config is one.
+type Configuration interface {
+	Active() bpf.Config
+	Commit(change func(*bpf.Config) error) error
+}
+
+// Interfaces is what pf asks of the host's interfaces.
+type Interfaces interface {
+	Slot(name string) (uint32, bool)
+	Group(name string) (uint32, bool)
+	// Addresses of an interface or of a group's, as modifiers select them.
+	Addresses(name string, modifiers conf.Modifier) []conf.TablePrefix
+	// SetSkip says which interfaces and groups pf does not filter.
+	SetSkip(names []string) error
+}
+
+// Engine is pf of one instance. Its methods may be called concurrently.
+type Engine struct {
+	maps       Maps
+	config     Configuration
+	interfaces Interfaces
+	states     *bpf.Array[bpf.PFState]
+	head       *bpf.Array[bpf.PFStateHead]
+	pools      *bpf.Array[bpf.PFPool]
+	settings   *bpf.Array[bpf.PFSettings]
+	clock      *clock
+
+	mu        sync.Mutex
+	ruleset   *conf.Ruleset
+	program   *program.Program
+	counters  map[program.Identity]uint32 // slots of pf_rule_counts
+	free      []uint32                    // slots given up
+	nextSlot  uint32
+	nextTable uint32
+	tables    map[string]*table
+	since     time.Time // when it was enabled or disabled
+}
+
+// New opens pf over the maps of a data path.
+func New(maps Maps, config Configuration, interfaces Interfaces) (*Engine, error) {
+	e := &Engine{maps: maps, config: config, interfaces: interfaces,
+		counters: make(map[program.Identity]uint32), tables: make(map[string]*table), nextSlot: 1, since: time.Now()}
+	var err error
+	if e.clock, err = newClock(); err != nil {
+		return nil, err
+	}
+	if e.states, err = bpf.MapArray[bpf.PFState](maps.States); err != nil {
+		return nil, err
+	}
+	if e.head, err = bpf.MapArray[bpf.PFStateHead](maps.StateCount); err != nil {
+		return nil, errors.Join(err, e.Close())
+	}
+	if e.pools, err = bpf.MapArray[bpf.PFPool](maps.Pools); err != nil {
+		return nil, errors.Join(err, e.Close())
+	}
+	if e.settings, err = bpf.MapArray[bpf.PFSettings](maps.Set); err != nil {
+		return nil, errors.Join(err, e.Close())
+	}
+	if err := e.seed(); err != nil {
+		return nil, errors.Join(err, e.Close())
+	}
+	return e, nil
+}
+
+// Close ends the mappings. What is loaded stays in force.
+func (e *Engine) Close() error {
+	errs := []error{e.clock.program.Close()}
+	if e.states != nil {
+		errs = append(errs, e.states.Close())
+	}
+	if e.head != nil {
+		errs = append(errs, e.head.Close())
+	}
+	if e.pools != nil {
+		errs = append(errs, e.pools.Close())
+	}
+	if e.settings != nil {
+		errs = append(errs, e.settings.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// NotEnforcedError is a ruleset that cannot be loaded whole.
+type NotEnforcedError struct{ Errs []error }
+
+func (e *NotEnforcedError) Error() string   { return errors.Join(e.Errs...).Error() }
+func (e *NotEnforcedError) Unwrap() []error { return e.Errs }
+
+// environment lets the compiler ask for interfaces and counters.
+type environment struct {
+	*Engine
+	used map[program.Identity]bool
+}
+
+func (v environment) Slot(name string) (uint32, bool)  { return v.interfaces.Slot(name) }
+func (v environment) Group(name string) (uint32, bool) { return v.interfaces.Group(name) }
+
+// Counters implements program.Environment: a rule that was loaded before
+// keeps its slot, and so its counters.
+func (v environment) Counters(identity program.Identity) (uint32, error) {
+	v.used[identity] = true
+	if slot, ok := v.counters[identity]; ok {
+		return slot, nil
+	}
+	var slot uint32
+	switch {
+	case len(v.free) > 0:
+		slot = v.free[len(v.free)-1]
+		v.free = v.free[:len(v.free)-1]
+	case v.nextSlot < bpf.PFRules:
+		slot = v.nextSlot
+		v.nextSlot++
+	default:
+		return 0, fmt.Errorf("more than %d rules", bpf.PFRules-1)
+	}
+	zero := make([]bpf.PFRuleCounters, ebpf.MustPossibleCPU())
+	if err := v.maps.RuleCounts.Put(slot, zero); err != nil {
+		return 0, fmt.Errorf("clear counters: %w", err)
+	}
+	v.counters[identity] = slot
+	return slot, nil
+}
+
+// Load puts a ruleset in force, whole: a packet is judged by the old one or
+// the new one. If it fails, the old one stays as it was.
+func (e *Engine) Load(rs *conf.Ruleset) ([]program.Warning, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.load(rs)
+}
+
+func (e *Engine) load(rs *conf.Ruleset) ([]program.Warning, error) {
+	env := environment{Engine: e, used: make(map[program.Identity]bool)}
+	compiled, errs := program.Compile(rs, env)
+	if len(errs) > 0 {
+		e.forget(env.used, false)
+		return nil, &NotEnforcedError{errs}
+	}
+	if n := len(compiled.Lines); n > int(bpf.PFRulesetLines) {
+		e.forget(env.used, false)
+		return nil, fmt.Errorf("load ruleset: %d lines, at most %d", n, bpf.PFRulesetLines)
+	}
+	numbers, stale, err := e.fillTables(compiled)
+	if err != nil {
+		e.forget(env.used, false)
+		return nil, err
+	}
+	poolBase, err := e.fillPools(compiled)
+	if err != nil {
+		return nil, err
+	}
+	lines, err := e.lines(compiled, numbers, poolBase)
+	if err != nil {
+		return nil, err
+	}
+	defer lines.Close()
+	err = e.config.Commit(func(c *bpf.Config) error {
+		slot := (c.PfRuleset + 1) % bpf.ConfigSlots
+		if err := e.maps.Rulesets.Put(slot, lines); err != nil {
+			return fmt.Errorf("load ruleset: %w", err)
+		}
+		c.PfRuleset = slot
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	e.ruleset, e.program = rs, compiled
+	e.apply(rs.Options)
+	e.dropTables(stale)
+	e.forget(env.used, true)
+	if err := e.interfaces.SetSkip(rs.Options.SkipOn); err != nil {
+		return compiled.Warnings, err
+	}
+	return compiled.Warnings, nil
+}
+
+// Reload compiles the ruleset in force again, when interfaces came or went.
+func (e *Engine) Reload() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.ruleset == nil {
+		return nil
+	}
+	_, err := e.load(e.ruleset)
+	return err
+}
+
+// forget gives up counters: after a success those of rules that are no more,
+// after a failure those of rules that never were.
+func (e *Engine) forget(used map[program.Identity]bool, loaded bool) {
+	for identity, slot := range e.counters {
+		keep := used[identity]
+		if !loaded {
+			keep = e.inForce(identity)
+		}
+		if !keep && !e.inStates(slot) {
+			delete(e.counters, identity)
+			e.free = append(e.free, slot)
+		}
+	}
+}
+
+func (e *Engine) inForce(identity program.Identity) bool {
+	if e.program == nil {
+		return false
+	}
+	for _, r := range e.program.Rules {
+		if r.Identity == identity {
+			return true
+		}
+	}
+	return false
+}
+
+// inStates reports whether a state still counts for a slot; its packets must
+// not go to another rule.
+func (e *Engine) inStates(slot uint32) bool {
+	for i := range e.states.Values {
+		s := &e.states.Values[i]
+		if atomic.LoadUint64(&s.Tag)>>32 == uint64(bpf.PFStateLive) && s.Rule == slot {
+			return true
+		}
+	}
+	return false
+}
+
+// lines makes the array map of a program. Tables and pools get the numbers
+// that they have in the data path.
+func (e *Engine) lines(p *program.Program, numbers map[uint32]uint32, poolBase uint16) (*ebpf.Map, error) {
+	m, err := ebpf.NewMap(&ebpf.MapSpec{
+		Name: "pf_ruleset", Type: ebpf.Array, KeySize: 4, ValueSize: 64, MaxEntries: uint32(len(p.Lines)), Flags: innerMap,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("load ruleset of %d lines: %w", len(p.Lines), err)
+	}
+	lines := make([]program.Line, len(p.Lines))
+	copy(lines, p.Lines)
+	head := (*bpf.PFRuleset)(unsafe.Pointer(&lines[0]))
+	for _, list := range [][2]uint32{{head.Nat, head.NatCount}, {head.Rdr, head.RdrCount}, {head.Filter, head.FilterCount}} {
+		for i := list[0]; i < list[0]+list[1]; i++ {
+			r := (*bpf.PFRule)(unsafe.Pointer(&lines[i]))
+			if r.Flags&bpf.PfrSrcTable != 0 {
+				r.Saddr = bigEndian(numbers[bigEndian(r.Saddr)])
+			}
+			if r.Flags&bpf.PfrDstTable != 0 {
+				r.Daddr = bigEndian(numbers[bigEndian(r.Daddr)])
+			}
+			if r.Pool != 0 {
+				r.Pool += poolBase
+			}
+		}
+	}
+	keys := make([]uint32, len(lines))
+	for i := range keys {
+		keys[i] = uint32(i)
+	}
+	if _, err := m.BatchUpdate(keys, lines, nil); err != nil {
+		m.Close()
+		return nil, fmt.Errorf("load ruleset of %d lines: %w", len(lines), err)
+	}
+	return m, nil
+}
+
+// innerMap is BPF_F_INNER_MAP.
+const innerMap = 1 << 12
+
+// bigEndian turns a word between the host's order and the network's.
+func bigEndian(v uint32) uint32 {
+	return v>>24 | v>>8&0xff00 | v<<8&0xff0000 | v<<24
+}
+
+// Rules returns the program in force; nil before the first load.
+func (e *Engine) Rules() (*conf.Ruleset, *program.Program) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.ruleset, e.program
+}
+
+// RuleCounters returns the counters of a rule.
+func (e *Engine) RuleCounters(slot uint32) (sum bpf.PFRuleCounters, err error) {
+	var perCPU []bpf.PFRuleCounters
+	if err := e.maps.RuleCounts.Lookup(slot, &perCPU); err != nil {
+		return sum, fmt.Errorf("read counters: %w", err)
+	}
+	for _, c := range perCPU {
+		sum.Evaluations += c.Evaluations
+		sum.States += c.States
+		for i := range sum.Packets {
+			sum.Packets[i] += c.Packets[i]
+			sum.Bytes[i] += c.Bytes[i]
+		}
+	}
+	return sum, nil
+}
+
+// Status returns the counters of pf.
+func (e *Engine) Status() (sum bpf.PFStatus, err error) {
+	var perCPU []bpf.PFStatus
+	if err := e.maps.Stats.Lookup(uint32(0), &perCPU); err != nil {
+		return sum, fmt.Errorf("read status: %w", err)
+	}
+	const words = int(unsafe.Sizeof(sum)) / 8
+	total := (*[words]uint64)(unsafe.Pointer(&sum))
+	for i := range perCPU {
+		for j, n := range (*[words]uint64)(unsafe.Pointer(&perCPU[i])) {
+			total[j] += n
+		}
+	}
+	return sum, nil
+}
+
+// Switched notes that pf is being enabled or disabled now.
+func (e *Engine) Switched() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.since = time.Now()
+}
+
+// ClearStatus sets the counters of pf to zero.
+func (e *Engine) ClearStatus() error {
+	if err := e.maps.Stats.Put(uint32(0), make([]bpf.PFStatus, ebpf.MustPossibleCPU())); err != nil {
+		return fmt.Errorf("clear status: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,249 @@
+package engine
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/bsdnet/bsdnet/bpf"
+	"github.com/bsdnet/bsdnet/pf/conf"
+)
+
+// seed gives the state table its secret, once.
+func (e *Engine) seed() error {
+	head := &e.head.Values[0]
+	if head.Seed != 0 {
+		return nil
+	}
+	var b [8]byte
+	if _, err := rand.Read(b[:]); err != nil {
+		return fmt.Errorf("seed state table: %w", err)
+	}
+	head.Seed = binary.NativeEndian.Uint64(b[:]) | 1
+	e.apply(defaultOptions())
+	return nil
+}
+
+// defaultOptions are those of an empty ruleset.
+func defaultOptions() conf.Options {
+	rs, err := conf.Load("defaults", strings.NewReader(""), conf.Config{})
+	if err != nil {
+		return conf.Options{}
+	}
+	return rs.Options
+}
+
+// timeouts says which of pf.conf's timeouts each of the data path's is.
+var timeouts = [...]conf.Timeout{
+	bpf.PftmTCPFirstPacket:   conf.TimeoutTCPFirst,
+	bpf.PftmTCPOpening:       conf.TimeoutTCPOpening,
+	bpf.PftmTCPEstablished:   conf.TimeoutTCPEstablished,
+	bpf.PftmTCPClosing:       conf.TimeoutTCPClosing,
+	bpf.PftmTCPFinWait:       conf.TimeoutTCPFinWait,
+	bpf.PftmTCPClosed:        conf.TimeoutTCPClosed,
+	bpf.PftmUDPFirstPacket:   conf.TimeoutUDPFirst,
+	bpf.PftmUDPSingle:        conf.TimeoutUDPSingle,
+	bpf.PftmUDPMultiple:      conf.TimeoutUDPMultiple,
+	bpf.PftmICMPFirstPacket:  conf.TimeoutICMPFirst,
+	bpf.PftmICMPErrorReply:   conf.TimeoutICMPError,
+	bpf.PftmOtherFirstPacket: conf.TimeoutOtherFirst,
+	bpf.PftmOtherSingle:      conf.TimeoutOtherSingle,
+	bpf.PftmOtherMultiple:    conf.TimeoutOtherMultiple,
+	bpf.PftmAdaptiveStart:    conf.TimeoutAdaptiveStart,
+	bpf.PftmAdaptiveEnd:      conf.TimeoutAdaptiveEnd,
+}
+
+// apply writes limits and timeouts, each with one store.
+func (e *Engine) apply(o conf.Options) {
+	set := &e.settings.Values[0]
+	limit := o.Limits[conf.LimitStates]
+	if most := bpf.PFStates / 2; limit == 0 || limit > most {
+		limit = most
+	}
+	atomic.StoreUint32(&set.StatesLimit, limit)
+	for i, timeout := range timeouts {
+		value := o.Timeouts[timeout]
+		switch timeout {
+		case conf.TimeoutAdaptiveStart:
+			if value == 0 && o.Timeouts[conf.TimeoutAdaptiveEnd] == 0 {
+				value = limit / 10 * 6
+			}
+		case conf.TimeoutAdaptiveEnd:
+			if value == 0 && o.Timeouts[conf.TimeoutAdaptiveStart] == 0 {
+				value = limit / 10 * 12
+			}
+		default:
+			value *= e.clock.hertz
+		}
+		atomic.StoreUint32(&set.Timeout[i], value)
+	}
+}
+
+// State is one state, read at one moment.
+type State struct {
+	ID        uint64 // of the slot and its making
+	Protocol  uint8
+	Family    conf.AddressFamily
+	Direction conf.Direction
+	Interface uint32 // slot, or bpf.IfnetSlots for all
+	// Wire and Stack are the keys outside and inside of a translation: the
+	// first address is the one inside this host's view, as pf prints them.
+	Wire, Stack [2]netip.AddrPort
+	Peers       [2]uint8
+	SeqLo       [2]uint32
+	SeqHi       [2]uint32
+	WScale      [2]uint8
+	Packets     [2]uint32
+	Bytes       [2]uint64
+	Age         time.Duration
+	Expires     time.Duration
+	Rule        uint32 // slot of its counters
+	slot        uint32
+	tag         uint64
+}
+
+// States returns all live states. It reads the table in place; a state that
+// is changed meanwhile is read as it then is.
+func (e *Engine) States() []State {
+	now := e.clock.jiffies()
+	count := atomic.LoadUint64(&e.head.Values[0].Count)
+	var states []State
+	for i := range e.states.Values {
+		s := &e.states.Values[i]
+		tag := atomic.LoadUint64(&s.Tag)
+		if tag>>32 != uint64(bpf.PFStateLive) {
+			continue
+		}
+		state := e.read(uint32(i), s, now, count)
+		if atomic.LoadUint64(&s.Tag) == tag && state.Expires > 0 {
+			state.tag = tag
+			states = append(states, state)
+		}
+	}
+	return states
+}
+
+func (e *Engine) read(slot uint32, s *bpf.PFState, now uint32, count uint64) State {
+	state := State{
+		ID: uint64(s.Creation)<<32 | uint64(slot), Protocol: s.Proto, Family: conf.Inet, Direction: conf.In,
+		Interface: s.Ifslot, Peers: s.Peers, SeqLo: s.Seqlo, SeqHi: s.Seqhi, WScale: s.Wscale,
+		Packets: s.Packets, Bytes: s.Bytes, Rule: s.Rule, slot: slot,
+	}
+	if s.Af == 6 {
+		state.Family = conf.Inet6
+	}
+	if uint32(s.Direction) == bpf.PfilOut {
+		state.Direction = conf.Out
+	}
+	state.Age = e.clock.duration(now - s.Creation)
+	timeout := e.timeout(s.Timeout, count)
+	if idle := now - s.Expire; idle < timeout {
+		state.Expires = e.clock.duration(timeout - idle)
+	}
+	own := key(s)
+	other := own
+	if s.Peer != slot && s.Peer < uint32(len(e.states.Values)) {
+		other = key(&e.states.Values[s.Peer])
+	}
+	state.Wire, state.Stack = own, other
+	if state.Direction == conf.Out {
+		state.Wire, state.Stack = other, own
+	}
+	return state
+}
+
+func key(s *bpf.PFState) (k [2]netip.AddrPort) {
+	for i := range k {
+		addr := netip.AddrFrom16(s.Addr[i])
+		if s.Af == 4 {
+			addr = netip.AddrFrom4([4]byte(s.Addr[i][:4]))
+		}
+		k[i] = netip.AddrPortFrom(addr, s.Port[i]>>8|s.Port[i]<<8)
+	}
+	return k
+}
+
+// timeout is pf_timeout_of of the data path: it shrinks as the table fills.
+func (e *Engine) timeout(index uint32, count uint64) uint32 {
+	set := &e.settings.Values[0]
+	if int(index) >= len(timeouts) {
+		return 0
+	}
+	value := uint64(atomic.LoadUint32(&set.Timeout[index]))
+	start, end := uint64(set.Timeout[bpf.PftmAdaptiveStart]), uint64(set.Timeout[bpf.PftmAdaptiveEnd])
+	switch {
+	case end == 0 || count <= start || start >= end:
+		return uint32(value)
+	case count >= end:
+		return 0
+	}
+	return uint32(value * (end - count) / (end - start))
+}
+
+// Count returns how many states there are, and the limit.
+func (e *Engine) Count() (count uint64, limit uint32) {
+	return atomic.LoadUint64(&e.head.Values[0].Count), atomic.LoadUint32(&e.settings.Values[0].StatesLimit)
+}
+
+// free ends a state, if it is still the one that was seen.
+func (e *Engine) freeState(slot uint32, tag uint64) bool {
+	s := &e.states.Values[slot]
+	if !atomic.CompareAndSwapUint64(&s.Tag, tag, uint64(bpf.PFStateBusy)<<32) {
+		return false
+	}
+	if s.Peer != slot && s.Peer < uint32(len(e.states.Values)) {
+		atomic.StoreUint64(&e.states.Values[s.Peer].Tag, 0)
+	}
+	atomic.StoreUint64(&s.Tag, 0)
+	atomic.AddUint64(&e.head.Values[0].Count, ^uint64(0))
+	return true
+}
+
+// Kill ends the states that match and returns how many.
+func (e *Engine) Kill(match func(*State) bool) int {
+	killed := 0
+	for _, state := range e.States() {
+		if match(&state) && e.freeState(state.slot, state.tag) {
+			killed++
+		}
+	}
+	return killed
+}
+
+// Purge frees expired states until ctx ends, a part of the table at a time so
+// that the whole is seen every few seconds.
+func (e *Engine) Purge(ctx context.Context) {
+	const parts, period = 40, 100 * time.Millisecond
+	ticker := time.NewTicker(period)
+	defer ticker.Stop()
+	size := len(e.states.Values) / parts
+	for part := 0; ; part = (part + 1) % parts {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		e.purge(part*size, (part+1)*size)
+	}
+}
+
+func (e *Engine) purge(from, to int) {
+	now := e.clock.jiffies()
+	count := atomic.LoadUint64(&e.head.Values[0].Count)
+	for i := from; i < to; i++ {
+		s := &e.states.Values[i]
+		tag := atomic.LoadUint64(&s.Tag)
+		if tag>>32 != uint64(bpf.PFStateLive) {
+			continue
+		}
+		idle := now - atomic.LoadUint32(&s.Expire)
+		if idle > e.timeout(s.Timeout, count) && idle < 1<<31 {
+			e.freeState(uint32(i), tag)
+		}
+	}
+}

@@ -1,0 +1,270 @@
+// Package program turns an expanded ruleset into what the data path
+// evaluates: an array of lines of 64 bytes, and the tables, pools and tags
+// that they name by number. It knows no kernel.
+package program
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"unsafe"
+
+	"github.com/bsdnet/bsdnet/bpf"
+	"github.com/bsdnet/bsdnet/pf/conf"
+)
+
+// Line is one line of a ruleset in the data path: a struct pf_rule, pf_rule_ext
+// or pf_ruleset.
+type Line [64]byte
+
+// Environment is the host that a ruleset is compiled for.
+type Environment interface {
+	// Slot returns the place of an interface in the ifnet map.
+	Slot(name string) (uint32, bool)
+	// Group returns the bit of an interface group.
+	Group(name string) (uint32, bool)
+	// Counters returns the slot of the counters of a rule; rules of the same
+	// identity get the same.
+	Counters(identity Identity) (uint32, error)
+}
+
+// Program is a compiled ruleset.
+type Program struct {
+	Lines  []Line
+	Rules  []*Rule
+	Tables []*Table // by number, from 1 on
+	Pools  []*Pool
+	Tags   []string // by number, from 1 on
+	// Warnings are interfaces that are not there.
+	Warnings []Warning
+}
+
+// Rule is a rule of a program.
+type Rule struct {
+	*conf.Rule
+	Anchor   string
+	Identity Identity
+	Counters uint32 // slot of pf_rule_counts
+}
+
+// Table is a table that rules ask: one of the ruleset's, or one that is kept
+// for addresses that change or do not fit a prefix.
+type Table struct {
+	Number uint32
+	Name   string // with the path of its anchor, "" for the others
+	// Prefixes are its contents as the ruleset has them.
+	Prefixes []conf.TablePrefix
+	// Interface and Modifiers are set for the addresses of an interface.
+	Interface string
+	Modifiers conf.Modifier
+	Def       *conf.Table
+}
+
+// Pool is where a rule translates to.
+type Pool struct {
+	bpf.PFPool
+	// Interface and Modifiers are set when the address is that of an interface.
+	Interface string
+	Modifiers conf.Modifier
+	Family    conf.AddressFamily
+}
+
+// Warning is something that the ruleset names and the host lacks.
+type Warning struct {
+	Pos  conf.Position
+	Text string
+}
+
+// UnsupportedError is a construct that the data path does not enforce.
+type UnsupportedError struct {
+	Pos  conf.Position
+	What string
+}
+
+func (e *UnsupportedError) Error() string {
+	return fmt.Sprintf("%s:%d: %s is not enforced yet", e.Pos.File, e.Pos.Line, e.What)
+}
+
+// never is a slot that no interface has.
+const never = uint32(1 << 31)
+
+type compiler struct {
+	env     Environment
+	rs      *conf.Ruleset
+	program *Program
+	tables  map[string]*Table
+	tags    map[string]uint16
+	seen    map[Identity]int
+	errs    []error
+}
+
+// Compile compiles a ruleset. The errors are all its constructs that are not
+// enforced.
+func Compile(rs *conf.Ruleset, env Environment) (*Program, []error) {
+	c := &compiler{
+		env: env, rs: rs, program: &Program{}, tables: make(map[string]*Table),
+		tags: make(map[string]uint16), seen: make(map[Identity]int),
+	}
+	c.options()
+	c.declare(rs.Main)
+	var head bpf.PFRuleset
+	c.program.Lines = append(c.program.Lines, Line{})
+	head.Nat, head.NatCount = c.list(rs.Main, func(a *conf.Anchor) []*conf.Rule { return a.Nat })
+	head.Rdr, head.RdrCount = c.list(rs.Main, func(a *conf.Anchor) []*conf.Rule { return a.Rdr })
+	head.Filter, head.FilterCount = c.list(rs.Main, func(a *conf.Anchor) []*conf.Rule { return a.Filter })
+	if rs.Options.StatePolicy {
+		head.Flags |= bpf.PFStateIfbound
+	}
+	c.program.Lines[0] = *(*Line)(unsafe.Pointer(&head))
+	if len(c.errs) > 0 {
+		return nil, c.errs
+	}
+	return c.program, nil
+}
+
+func (c *compiler) unsupported(pos conf.Position, what string) {
+	c.errs = append(c.errs, &UnsupportedError{pos, what})
+}
+
+// declare gives numbers to the tables of the ruleset.
+func (c *compiler) declare(anchor *conf.Anchor) {
+	anchor.Walk(func(a *conf.Anchor) {
+		for _, def := range a.Tables {
+			t := c.newTable()
+			t.Name, t.Prefixes, t.Def = tablePath(a.Path, def.Name), def.Prefixes, def
+			c.tables[t.Name] = t
+		}
+	})
+}
+
+func tablePath(anchor, name string) string {
+	if anchor == "" {
+		return name
+	}
+	return anchor + "/" + name
+}
+
+func (c *compiler) newTable() *Table {
+	t := &Table{Number: uint32(len(c.program.Tables) + 1)}
+	c.program.Tables = append(c.program.Tables, t)
+	return t
+}
+
+// list compiles one list of an anchor with all that it calls; it returns the
+// first line and the number of lines. The addresses of IPv6 rules follow the
+// list.
+func (c *compiler) list(anchor *conf.Anchor, rules func(*conf.Anchor) []*conf.Rule) (first, count uint32) {
+	var lines []bpf.PFRule
+	var ext []bpf.PFRuleExt
+	first = uint32(len(c.program.Lines))
+	c.anchor(anchor, rules, &lines, &ext, first)
+	count = uint32(len(lines))
+	for i := range lines {
+		if lines[i].Ext != 0 {
+			lines[i].Ext += first + count - 1
+		}
+		c.program.Lines = append(c.program.Lines, *(*Line)(unsafe.Pointer(&lines[i])))
+	}
+	for i := range ext {
+		c.program.Lines = append(c.program.Lines, *(*Line)(unsafe.Pointer(&ext[i])))
+	}
+	return first, count
+}
+
+// anchor appends the rules of an anchor, those of the anchors that it calls in
+// place. Ext holds one more than the index in ext, until list knows the line.
+func (c *compiler) anchor(anchor *conf.Anchor, rules func(*conf.Anchor) []*conf.Rule, lines *[]bpf.PFRule, ext *[]bpf.PFRuleExt, first uint32) {
+	for _, rule := range rules(anchor) {
+		line, addresses := c.rule(anchor, rule)
+		if addresses != nil {
+			*ext = append(*ext, *addresses)
+			line.Ext = uint32(len(*ext))
+		}
+		*lines = append(*lines, line)
+		if rule.Anchor == nil {
+			continue
+		}
+		begin := len(*lines) - 1
+		for _, called := range c.called(rule.Anchor) {
+			c.anchor(called, rules, lines, ext, first)
+		}
+		end := bpf.PFRule{Action: uint8(bpf.PFAnchorEnd), Flags: line.Flags & bpf.PfrQuick, Skip: first + uint32(begin), Number: line.Number}
+		*lines = append(*lines, end)
+		(*lines)[begin].Skip = first + uint32(len(*lines))
+	}
+}
+
+// called returns the anchors that a call evaluates.
+func (c *compiler) called(call *conf.AnchorCall) []*conf.Anchor {
+	if call.Target != nil {
+		return []*conf.Anchor{call.Target}
+	}
+	if !call.Wildcard {
+		if a := c.rs.Main.Lookup(call.Path); a != nil {
+			return []*conf.Anchor{a}
+		}
+		return nil
+	}
+	parent := c.rs.Main
+	if path := call.Path; len(path) > 2 {
+		parent = c.rs.Main.Lookup(path[:len(path)-2])
+	}
+	if parent == nil {
+		return nil
+	}
+	return slices.Clone(parent.Children)
+}
+
+// tag returns the number of a tag, 0 for none.
+func (c *compiler) tag(name string) uint16 {
+	if name == "" {
+		return 0
+	}
+	number, ok := c.tags[name]
+	if !ok {
+		c.program.Tags = append(c.program.Tags, name)
+		number = uint16(len(c.program.Tags))
+		c.tags[name] = number
+	}
+	return number
+}
+
+// prefixTable returns a table that holds the addresses from a first to a last.
+func (c *compiler) rangeTable(from, to netip.Addr) *Table {
+	key := from.String() + " - " + to.String()
+	if t, ok := c.tables[key]; ok {
+		return t
+	}
+	t := c.newTable()
+	for _, p := range rangePrefixes(from, to) {
+		t.Prefixes = append(t.Prefixes, conf.TablePrefix{Prefix: p})
+	}
+	c.tables[key] = t
+	return t
+}
+
+// interfaceTable returns the table of an interface's addresses.
+func (c *compiler) interfaceTable(name string, modifiers conf.Modifier) *Table {
+	key := "(" + name + modifiers.String() + ")"
+	if t, ok := c.tables[key]; ok {
+		return t
+	}
+	t := c.newTable()
+	t.Interface, t.Modifiers = name, modifiers
+	c.tables[key] = t
+	return t
+}
+
+// findTable looks a table up as the kernel does: in the rule's anchor, else in
+// the main ruleset. One that only rules name is empty.
+func (c *compiler) findTable(anchor, name string) *Table {
+	for _, path := range []string{tablePath(anchor, name), name} {
+		if t, ok := c.tables[path]; ok {
+			return t
+		}
+	}
+	t := c.newTable()
+	t.Name = name
+	c.tables[name] = t
+	return t
+}

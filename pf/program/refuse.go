@@ -1,0 +1,116 @@
+package program
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+
+	"github.com/bsdnet/bsdnet/pf/conf"
+)
+
+// Unenforced returns all constructs of a ruleset that the data path does not
+// enforce, with their places in the file. It needs no host.
+func Unenforced(rs *conf.Ruleset) []error {
+	_, errs := Compile(rs, noHost{})
+	return errs
+}
+
+// noHost is a host on which everything is there.
+type noHost struct{}
+
+func (noHost) Slot(string) (uint32, bool)        { return 0, true }
+func (noHost) Group(string) (uint32, bool)       { return 0, false }
+func (noHost) Counters(Identity) (uint32, error) { return 0, nil }
+
+// refuse reports everything of a rule that the data path does not enforce:
+// nothing is silently ignored.
+func (c *compiler) refuse(r *conf.Rule) {
+	for _, check := range []struct {
+		present bool
+		what    string
+	}{
+		{r.Log != 0, "log"},
+		{r.RoutingDomain != 0, "on rdomain"},
+		{r.ReceivedOn != "", "received-on"},
+		{r.OS != "", "os"},
+		{r.User.Op != conf.OpNone, "user"},
+		{r.Group.Op != conf.OpNone, "group"},
+		{r.Prio != 0, "prio"},
+		{r.PacketRate != (conf.PacketRate{}), "max-pkt-rate"},
+		{r.PacketSize != 0, "max-pkt-size"},
+		{r.Once, "once"},
+		{r.State == conf.StateModulate, "modulate state"},
+		{r.State == conf.StateSynproxy, "synproxy state"},
+		{r.StateOptions.Max != 0, "max of states"},
+		{r.StateOptions.SourceTrack != conf.SourceTrackNone, "source-track"},
+		{r.StateOptions.Overload.Table != "", "overload"},
+		{r.StateOptions.Pflow, "pflow"},
+		{r.StateOptions.Pickup != conf.PickupUnspecified, "pickups"},
+		{r.StateOptions.Timeouts != (conf.Timeouts{}), "a timeout of one rule"},
+		{r.AllowRelated, "allow-related"},
+		{r.Scrub != (conf.ScrubOptions{}) && r.Action != conf.Scrub, "scrub"},
+		{r.SetPrio != [2]conf.Optional{}, "set prio"},
+		{r.HasSetDelay, "set delay"},
+		{r.Dummynet != (conf.DummynetPipes{}), "dnpipe"},
+		{r.RoutingTable != 0, "rtable"},
+		{r.Divert.Kind != conf.DivertNone || r.DivertPacket != 0, "divert"},
+		{r.RouteKind != conf.RouteNone, r.RouteKind.String()},
+		{r.NewFamily != conf.Unspecified, "af-to"},
+		{(r.Nat != nil || r.Rdr != nil) && r.Action != conf.Nat && r.Action != conf.Rdr, "translation in a filter rule"},
+	} {
+		if check.present {
+			c.unsupported(r.Pos, check.what)
+		}
+	}
+}
+
+// options reports settings and lists that are not enforced.
+func (c *compiler) options() {
+	rs := c.rs
+	pos := conf.Position{File: "ruleset"}
+	for _, check := range []struct {
+		present bool
+		what    string
+	}{
+		{rs.Options.Syncookies != conf.SyncookiesNever, "set syncookies"},
+		{rs.Options.LogInterface != "" && rs.Options.LogInterface != "none", "set loginterface"},
+		{rs.Options.FailPolicy != conf.ReturnNone, "set fail-policy return"},
+	} {
+		if check.present {
+			c.unsupported(pos, check.what)
+		}
+	}
+	rs.Main.Walk(func(a *conf.Anchor) {
+		for _, r := range a.Scrub {
+			c.unsupported(r.Pos, "scrub")
+		}
+		for _, r := range a.Binat {
+			c.unsupported(r.Pos, "binat")
+		}
+		for _, r := range a.Ether {
+			c.unsupported(r.Pos, "ether")
+		}
+	})
+}
+
+// Identity is what makes a rule the same rule after a reload: its label or
+// ridentifier, or a hash of its text; and which of several alike it is.
+type Identity string
+
+func (c *compiler) identify(anchor *conf.Anchor, r *conf.Rule) Identity {
+	var id Identity
+	switch {
+	case r.RIdentifier != 0:
+		id = Identity(fmt.Sprintf("ridentifier %d", r.RIdentifier))
+	case r.Labels[0] != "":
+		id = Identity("label " + r.Labels[0])
+	default:
+		sum := sha256.Sum256([]byte(anchor.Path + "\x00" + r.Text(c.rs.Dialect, conf.FormatOptions{})))
+		id = Identity("rule " + hex.EncodeToString(sum[:8]))
+	}
+	c.seen[id]++
+	if n := c.seen[id]; n > 1 {
+		id += Identity(fmt.Sprintf(" #%d", n))
+	}
+	return id
+}
