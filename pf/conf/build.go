@@ -308,7 +308,7 @@ func (p *parser) applyState(r *Rule, o *filterOptions) {
 	}
 	p.finishState(&t, r.State)
 	r.StateOptions = t.options
-	r.AllowRelated = r.AllowRelated || t.related
+	r.AllowRelated = (r.AllowRelated || t.related) && r.State != StateNone
 }
 
 const (

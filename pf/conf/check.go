@@ -94,7 +94,7 @@ func (x *expander) checkAction(r *Rule, complain complainFunc) {
 		}
 		complain(r.NewFamily != Unspecified, "af-to is not supported on match rules")
 	case Block:
-		complain(x.dialect == OpenBSD && r.RouteKind != RouteNone,
+		complain(x.dialect != DragonFly && r.RouteKind != RouteNone,
 			"route-to, reply-to and dup-to are not supported on block rules")
 	}
 }

@@ -150,6 +150,10 @@ func (x *expander) combine(at *[listCount]int) {
 	r.RoutingDomain = iface.rdomain
 	r.InterfaceNot = iface.not
 	r.Protocol = pick(e.protocols, at[byProtocol])
+	if x.dialect != OpenBSD && pick(e.oses, at[byOS]) != "" && r.Protocol != 0 && r.Protocol != protocolTCP {
+		// pfctl makes this rule, which matches nothing, and would not read it.
+		return
+	}
 	x.checkMask(&src, r.Family, e.src.hosts, at[bySrc])
 	x.checkMask(&dst, r.Family, e.dst.hosts, at[byDst])
 	r.Src = RuleAddr{Addr: src.addr, Not: src.not, Port: pick(e.src.ports, at[bySrcPort])}

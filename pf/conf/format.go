@@ -214,7 +214,10 @@ func (q *Queue) text() string {
 			fmt.Fprintf(&b, " quantum %d", q.Quantum)
 		}
 	}
-	if q.Bandwidth.M1 != 0 || q.Bandwidth.M2 != 0 {
+	if q.Flows == 0 || q.Bandwidth != (ServiceCurve{}) || q.Min != (ServiceCurve{}) || q.Max != (ServiceCurve{}) {
+		if q.Bandwidth == (ServiceCurve{}) {
+			b.WriteString(" bandwidth 0")
+		}
 		b.WriteString(q.Bandwidth.text(" bandwidth "))
 		b.WriteString(q.Min.text(", min "))
 		b.WriteString(q.Max.text(", max "))
@@ -229,10 +232,10 @@ func (q *Queue) text() string {
 }
 
 func (c ServiceCurve) text(prefix string) string {
-	s := ""
-	if c.M2 != 0 {
-		s = prefix + bitsText(c.M2)
+	if c == (ServiceCurve{}) {
+		return ""
 	}
+	s := prefix + bitsText(c.M2)
 	if c.Milliseconds != 0 {
 		s += fmt.Sprintf(" burst %s for %dms", bitsText(c.M1), c.Milliseconds)
 	}

@@ -266,6 +266,7 @@ func (w *lineWriter) pool(p *Pool, f AddressFamily, use poolUse) {
 		w.printf(" map-e-portset %d/%d/%d", p.MAPE.Offset, p.MAPE.PSIDBits, p.MAPE.PSID)
 	}
 	w.word(p.EndpointIndependent, " endpoint-independent")
+	w.word(p.PreferIPv6NextHop, " prefer-ipv6-nexthop")
 }
 
 func (w *lineWriter) poolAddr(a PoolAddr, f AddressFamily) {

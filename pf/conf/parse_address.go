@@ -368,9 +368,9 @@ func (p *parser) portItem() PortRange {
 	return r
 }
 
-// checkRange refuses ranges that match nothing or everything; only OpenBSD does.
+// checkRange refuses ranges that match nothing or everything; DragonFly does not.
 func (p *parser) checkRange(r PortRange) {
-	if p.dialect == OpenBSD && r.empty() {
+	if p.dialect != DragonFly && r.empty() {
 		p.fail("invalid port range")
 	}
 }

@@ -23,6 +23,7 @@ type poolOptions struct {
 	staticPort bool
 	mape       MAPE
 	endpoint   bool
+	preferIPv6 bool
 }
 
 // weight parses an optional weight.
@@ -109,6 +110,9 @@ func (p *parser) poolOptions() poolOptions {
 		case "endpoint-independent":
 			p.take()
 			o.endpoint = true
+		case "prefer-ipv6-nexthop":
+			p.take()
+			o.preferIPv6 = true
 		default:
 			return o
 		}

@@ -35,6 +35,8 @@ type Pool struct {
 	MAPE MAPE `json:"mapE,omitzero"`
 	// EndpointIndependent gives one source the same port for every peer.
 	EndpointIndependent bool `json:"endpointIndependent,omitempty"`
+	// PreferIPv6NextHop lets IPv4 packets go to a router by its IPv6 address.
+	PreferIPv6NextHop bool `json:"preferIPv6NextHop,omitempty"`
 }
 
 // equal reports whether two pools, each possibly nil, mean the same.
@@ -44,7 +46,7 @@ func (p *Pool) equal(q *Pool) bool {
 	}
 	if p.Type != q.Type || p.Key != q.Key || p.StickyAddress != q.StickyAddress ||
 		p.PortLow != q.PortLow || p.PortHigh != q.PortHigh || p.MAPE != q.MAPE ||
-		p.EndpointIndependent != q.EndpointIndependent || len(p.Addrs) != len(q.Addrs) {
+		p.EndpointIndependent != q.EndpointIndependent || p.PreferIPv6NextHop != q.PreferIPv6NextHop || len(p.Addrs) != len(q.Addrs) {
 		return false
 	}
 	for i := range p.Addrs {

@@ -181,8 +181,11 @@ func (p *parser) applyRoute(e *expansion, o *filterOptions) bool {
 		e.route = o.route
 		return true
 	}
-	decideFamily(o.route.hosts, &r.Family)
-	hosts := validHosts(o.route.hosts, &r.Family)
+	hosts := o.route.hosts
+	if !o.route.pool.preferIPv6 {
+		decideFamily(hosts, &r.Family)
+		hosts = validHosts(hosts, &r.Family)
+	}
 	if len(hosts) == 0 {
 		p.fail("no routing address with matching address family found.")
 		return false
@@ -209,7 +212,8 @@ func validHosts(hosts []host, f *AddressFamily) []host {
 // pool makes FreeBSD's pool of addresses; several are only good for
 // round-robin, which a text says.
 func (p *parser) pool(hosts []host, o poolOptions, word, several string) *Pool {
-	pool := &Pool{Type: o.kind, Key: o.key, StickyAddress: o.sticky, EndpointIndependent: o.endpoint}
+	pool := &Pool{Type: o.kind, Key: o.key, StickyAddress: o.sticky, EndpointIndependent: o.endpoint,
+		PreferIPv6NextHop: o.preferIPv6}
 	first := hosts[0].addr
 	if pool.Type == PoolNone && (len(hosts) > 1 || first.Kind == AddrTable || first.multiple()) {
 		pool.Type = PoolRoundRobin
@@ -220,14 +224,20 @@ func (p *parser) pool(hosts []host, o poolOptions, word, several string) *Pool {
 	if pool.Type == PoolRoundRobin {
 		return pool
 	}
+	// DragonFly and the older FreeBSD say more.
+	tables, interfaces := "tables are not supported by pool type", "interface (%s) is not supported by pool type"
+	if p.dialect == DragonFly {
+		tables = "tables are only supported in round-robin " + word + " pools"
+		interfaces = "interface (%s) is only supported in round-robin " + word + " pools"
+	}
 	for _, h := range hosts {
 		if h.addr.Kind == AddrTable {
-			p.fail("tables are only supported in round-robin %s pools", word)
+			p.fail("%s", tables)
 		}
 	}
 	for _, h := range hosts {
 		if h.addr.multiple() {
-			p.fail("interface (%s) is only supported in round-robin %s pools", h.addr.Name, word)
+			p.fail(interfaces, h.addr.Name)
 		}
 	}
 	if len(hosts) > 1 {
