@@ -11,6 +11,7 @@ type Configuration = gen.AbiConfiguration
 type Nexthop = gen.AbiNexthop
 type RtKey = gen.AbiRtKey
 type RtKey6 = gen.AbiRtKey6
+type Ipflow = gen.AbiIpflow
 type ARPKey = gen.AbiArpKey
 type Nd6Key = gen.AbiNd6Key
 type Llentry = gen.AbiLlentry
@@ -257,6 +258,10 @@ const (
 	NexthopMulticast = uint32(gen.AbiNexthopFlagsNEXTHOP_MULTICAST)
 	NexthopDynamic   = uint32(gen.AbiNexthopFlagsNEXTHOP_DYNAMIC)
 	NexthopDefault   = uint32(gen.AbiNexthopFlagsNEXTHOP_DEFAULT)
+)
+
+const (
+	Ipflows = uint32(gen.AbiIpflowLimitsIPFLOWS)
 )
 
 const (

@@ -155,7 +155,7 @@ func (d *Daemon) start(ctx context.Context, request LoadRequest, fresh bool) (*L
 	}
 	d.route, err = route.New(d.ifnet, route.Maps{
 		Inet: d.dp.Maps["rt_inet"], Inet6: d.dp.Maps["rt_inet6"], Nexthop: d.dp.Maps["nexthop"],
-		Arp: d.dp.Maps["arp"], Nd6: d.dp.Maps["nd6"],
+		Arp: d.dp.Maps["arp"], Nd6: d.dp.Maps["nd6"], Generation: d.config.FIBGeneration(),
 	}, route.Options{Log: d.log})
 	if err != nil {
 		return nil, err

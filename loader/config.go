@@ -41,6 +41,10 @@ func (c *Config) Active() bpf.Config {
 	return c.mapped.Slot[atomic.LoadUint64(&c.mapped.Active)%uint64(bpf.ConfigSlots)]
 }
 
+// FIBGeneration is the word by which the data path knows that the look-ups it
+// remembers are fresh. It is to be increased, atomically, after every change.
+func (c *Config) FIBGeneration() *uint64 { return &c.mapped.FibGeneration }
+
 // Commit makes a new configuration out of the ruling one and puts it in force
 // with one store: every packet is judged by the old one or the new one whole.
 // When change fails, nothing has changed.

@@ -22,6 +22,17 @@ type Maps struct {
 	Nexthop *ebpf.Map // mmapable array of struct nexthop
 	Arp     *ebpf.Map // hash: struct arp_key -> struct llentry
 	Nd6     *ebpf.Map // hash: struct nd6_key -> struct llentry
+
+	// Generation grows after every change of routes and neighbours: the data
+	// path remembers look-ups by it. Nil if nothing does.
+	Generation *uint64
+}
+
+// changed makes the data path forget the look-ups that it remembers.
+func (m *Maps) changed() {
+	if m.Generation != nil {
+		atomic.AddUint64(m.Generation, 1)
+	}
 }
 
 // neighbourKey names an entry of the arp or nd6 map.
@@ -122,6 +133,7 @@ func rtKey6(dst netip.Prefix) bpf.RtKey6 {
 const batchMin = 8
 
 func (p *mapPath) setRoutes(writes []routeWrite) (int, error) {
+	defer p.maps.changed()
 	for done := 0; done < len(writes); {
 		// Runs of one family keep the order, which is the caller's.
 		run := done + 1
@@ -180,6 +192,7 @@ func (p *mapPath) setRun(writes []routeWrite) (int, error) {
 }
 
 func (p *mapPath) deleteRoute(dst netip.Prefix) error {
+	defer p.maps.changed()
 	var err error
 	if dst.Addr().Is4() {
 		key := rtKey(dst)
@@ -256,6 +269,7 @@ func lladdrWord(ll bpf.Llentry) uint64 {
 }
 
 func (p *mapPath) setNeighbour(key neighbourKey, ll bpf.Llentry) error {
+	defer p.maps.changed()
 	var err error
 	if key.addr.Is4() {
 		err = p.maps.Arp.Put(&bpf.ARPKey{Ifslot: key.slot, Addr: key.addr.As4()}, &ll)
@@ -269,6 +283,7 @@ func (p *mapPath) setNeighbour(key neighbourKey, ll bpf.Llentry) error {
 }
 
 func (p *mapPath) deleteNeighbour(key neighbourKey) error {
+	defer p.maps.changed()
 	var err error
 	if key.addr.Is4() {
 		err = p.maps.Arp.Delete(&bpf.ARPKey{Ifslot: key.slot, Addr: key.addr.As4()})

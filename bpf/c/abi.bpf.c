@@ -15,6 +15,8 @@ struct {
 	enum pfil_head pfil_head;
 	enum pfil_dir pfil_dir;
 	enum nexthop_flags nexthop_flags;
+	enum ipflow_limits ipflow_limits;
+	struct ipflow ipflow;
 	enum neighbour_state neighbour_state;
 	enum mbuf_flags mbuf_flags;
 	enum netisr_resume netisr_resume;

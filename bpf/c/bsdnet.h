@@ -229,7 +229,8 @@ struct config {
  */
 struct configuration {
 	__u64 active;
-	__u64 spare[7];
+	__u64 fib_generation;	/* grows with every change of routes and neighbours */
+	__u64 spare[6];
 	struct config slot[CONFIG_SLOTS];
 };
 
@@ -271,6 +272,23 @@ struct rt_key {
 struct rt_key6 {
 	__u32 prefixlen;
 	__u8 dst[16];
+};
+
+enum ipflow_limits {
+	IPFLOWS = 1024,
+};
+
+/*
+ * What was found for a destination last, on one CPU. It holds as long as no
+ * route and no neighbour has changed.
+ */
+struct ipflow {
+	__u64 generation;
+	__u8 dst[16];
+	__u64 lladdr;		/* struct llentry of the destination, 0: not asked for */
+	__u32 nexthop;		/* 0: no route */
+	__u8 af;
+	__u8 spare[3];
 };
 
 enum neighbour_state {
@@ -340,7 +358,7 @@ struct mbuf {
 	__u8 tos;
 	__u16 wire_len;		/* largest IP packet that this becomes on the wire (GSO) */
 	__u8 dmac[6];		/* link address of the next hop */
-	__u16 spare;
+	__u16 flow;		/* entry of ipflow */
 	__u32 frame_len;	/* bytes of the frame as it was received */
 	__u32 spare2;
 	__u32 redirect;		/* where the last redirect went: slot, for tests */

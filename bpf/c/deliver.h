@@ -75,6 +75,54 @@ inline_always int deliver(ctx_t *ctx, struct mbuf *m, __u32 reason)
 #endif
 }
 
+/* ipflow_is: the entry is a destination's, and nothing has changed since. */
+inline_always bool ipflow_is(const struct ipflow *flow, const __u8 *dst, __u8 af)
+{
+	const __u32 *have = (const __u32 *)flow->dst, *want = (const __u32 *)dst;
+
+	if (flow->generation != fib_generation() || flow->af != af || have[0] != want[0])
+		return false;
+	return af == 4 || (have[1] == want[1] && have[2] == want[2] && have[3] == want[3]);
+}
+
+/*
+ * ipflow_get: the place where look-ups of a destination are remembered. If it
+ * holds another's, or is out of date, it is made the destination's own, with
+ * nexthop ~0: to be looked up.
+ */
+inline_always struct ipflow *ipflow_get(struct mbuf *m, const __u8 *dst, __u8 af)
+{
+	const __u32 *d = (const __u32 *)dst;
+	struct ipflow *flow;
+	__u32 index = d[0];
+
+	if (af == 6)
+		index = (index ^ d[1]) * 0x85ebca6b ^ (d[2] + d[3]) ^ d[3] >> 9;
+	index = index * 0x9e3779b1 >> 16 & (IPFLOWS - 1);
+	m->flow = index;
+	flow = bpf_map_lookup_elem(&ipflow, &index);
+	if (!flow)
+		return NULL;
+	if (ipflow_is(flow, dst, af))
+		return flow;
+	/* Before the look-up: a change during it makes the entry stale. */
+	flow->generation = fib_generation();
+	flow->af = af;
+	__builtin_memcpy(flow->dst, dst, af == 4 ? 4 : 16);
+	flow->nexthop = ~0U;
+	flow->lladdr = 0;
+	return flow;
+}
+
+/* ipflow_of: what is remembered for the packet's destination; NULL if it is no longer. */
+inline_always struct ipflow *ipflow_of(const struct mbuf *m, const __u8 *dst, __u8 af)
+{
+	__u32 index = m->flow & (IPFLOWS - 1);
+	struct ipflow *flow = bpf_map_lookup_elem(&ipflow, &index);
+
+	return flow && ipflow_is(flow, dst, af) ? flow : NULL;
+}
+
 /*
  * redirect_due: time for another redirect by this interface. Racing CPUs may
  * both say yes; the daemon limits for good.

@@ -109,6 +109,7 @@ inline_always int ip6_output_on(ctx_t *ctx, struct mbuf *m, const struct config 
 {
 	struct nd6_key key = {};
 	struct llentry *entry;
+	struct ipflow *flow;
 	struct ipv6hdr *ip6;
 	struct nexthop *nh;
 	struct ifnet *ifp;
@@ -137,9 +138,14 @@ inline_always int ip6_output_on(ctx_t *ctx, struct mbuf *m, const struct config 
 		return drop(REASON_IP6_TOOSHORT);
 	key.ifslot = m->ifp;
 	__builtin_memcpy(key.addr, &ip6->daddr, sizeof(key.addr));
+	flow = ipflow_of(m, key.addr, 6);
+	if (flow && lladdr_word(m, flow->lladdr))
+		goto resolved;
 	entry = bpf_map_lookup_elem(&nd6, &key);
 	if (!llentry_lladdr(m, entry))
 		to_netisr(ctx, m, REASON_NETISR_ARP);
+	if (flow)
+		flow->lladdr = *(volatile const __u64 *)entry;
 resolved:
 	return ether_output_on(ctx, m, cfg, ifp);
 }
@@ -148,6 +154,7 @@ resolved:
 inline_always int ip6_forward_on(ctx_t *ctx, struct mbuf *m, const struct config *cfg)
 {
 	struct ipv6hdr *ip6;
+	struct ipflow *flow;
 	struct rt_key6 key;
 	struct nexthop *nh;
 	struct ifnet *ifp;
@@ -163,10 +170,16 @@ inline_always int ip6_forward_on(ctx_t *ctx, struct mbuf *m, const struct config
 	if (IN6_LINKLOCAL(&ip6->daddr))
 		return deliver(ctx, m, REASON_LOCAL);
 
-	key.prefixlen = 128;
 	__builtin_memcpy(key.dst, &ip6->daddr, sizeof(key.dst));
-	number = bpf_map_lookup_elem(&rt_inet6, &key);
-	nh = number ? bpf_map_lookup_elem(&nexthop, number) : NULL;
+	flow = ipflow_get(m, key.dst, 6);
+	if (!flow)
+		return drop(REASON_MBUF);
+	if (flow->nexthop == ~0U) {
+		key.prefixlen = 128;
+		number = bpf_map_lookup_elem(&rt_inet6, &key);
+		flow->nexthop = number ? *number : 0;
+	}
+	nh = flow->nexthop ? bpf_map_lookup_elem(&nexthop, &flow->nexthop) : NULL;
 	flags = nh ? nh->flags : 0;
 	if (flags & NEXTHOP_LOCAL)
 		return deliver(ctx, m, REASON_LOCAL);
@@ -187,7 +200,7 @@ inline_always int ip6_forward_on(ctx_t *ctx, struct mbuf *m, const struct config
 	if (flags & NEXTHOP_REJECT)
 		to_netisr(ctx, m, REASON_NETISR_REJECT);
 
-	m->nexthop = *number;
+	m->nexthop = flow->nexthop;
 	m->ifp = nh->ifslot;
 	if (IN6_LINKLOCAL(&ip6->saddr) && m->ifp != m->rcvif)
 		to_netisr(ctx, m, REASON_NETISR_SCOPE);

@@ -97,6 +97,7 @@ inline_always int ip_output_on(ctx_t *ctx, struct mbuf *m, const struct config *
 {
 	struct arp_key key = {};
 	struct llentry *entry;
+	struct ipflow *flow;
 	struct nexthop *nh;
 	struct ifnet *ifp;
 	struct iphdr *ip;
@@ -128,9 +129,14 @@ inline_always int ip_output_on(ctx_t *ctx, struct mbuf *m, const struct config *
 		return drop(REASON_IP_TOOSHORT);
 	key.ifslot = m->ifp;
 	__builtin_memcpy(key.addr, &ip->daddr, sizeof(key.addr));
+	flow = ipflow_of(m, key.addr, 4);
+	if (flow && lladdr_word(m, flow->lladdr))
+		goto resolved;
 	entry = bpf_map_lookup_elem(&arp, &key);
 	if (!llentry_lladdr(m, entry))
 		to_netisr(ctx, m, REASON_NETISR_ARP);
+	if (flow)
+		flow->lladdr = *(volatile const __u64 *)entry;
 resolved:
 	return ether_output_on(ctx, m, cfg, ifp);
 }
@@ -141,6 +147,7 @@ resolved:
  */
 inline_always int ip_forward_on(ctx_t *ctx, struct mbuf *m, const struct config *cfg)
 {
+	struct ipflow *flow;
 	struct rt_key key;
 	struct nexthop *nh;
 	struct ifnet *ifp;
@@ -156,10 +163,16 @@ inline_always int ip_forward_on(ctx_t *ctx, struct mbuf *m, const struct config 
 	if (in_broadcast(ip->daddr))
 		return deliver(ctx, m, REASON_BROADCAST);
 
-	key.prefixlen = 32;
 	__builtin_memcpy(key.dst, &ip->daddr, sizeof(key.dst));
-	number = bpf_map_lookup_elem(&rt_inet, &key);
-	nh = number ? bpf_map_lookup_elem(&nexthop, number) : NULL;
+	flow = ipflow_get(m, key.dst, 4);
+	if (!flow)
+		return drop(REASON_MBUF);
+	if (flow->nexthop == ~0U) {
+		key.prefixlen = 32;
+		number = bpf_map_lookup_elem(&rt_inet, &key);
+		flow->nexthop = number ? *number : 0;
+	}
+	nh = flow->nexthop ? bpf_map_lookup_elem(&nexthop, &flow->nexthop) : NULL;
 	flags = nh ? nh->flags : 0;
 	if (flags & NEXTHOP_LOCAL)
 		return deliver(ctx, m, REASON_LOCAL);
@@ -186,7 +199,7 @@ inline_always int ip_forward_on(ctx_t *ctx, struct mbuf *m, const struct config 
 	if (flags & NEXTHOP_REJECT)
 		to_netisr(ctx, m, REASON_NETISR_REJECT);
 
-	m->nexthop = *number;
+	m->nexthop = flow->nexthop;
 	m->ifp = nh->ifslot;
 	ifp = ifnet_slot(m->ifp);
 	if (!ifp || !(ifp->if_flags & IFNET_UP))

@@ -52,6 +52,13 @@ struct {
 } rt_inet6 SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, IPFLOWS);
+	__type(key, __u32);
+	__type(value, struct ipflow);
+} ipflow SEC(".maps");
+
+struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, NEXTHOPS);

@@ -37,6 +37,16 @@ inline_always const struct config *config_of(const struct mbuf *m)
 	return c ? &c->slot[m->config % CONFIG_SLOTS] : NULL;
 }
 
+/* fib_generation: by which remembered look-ups are known to be fresh. */
+inline_always __u64 fib_generation(void)
+{
+	struct configuration *c;
+	__u32 zero = 0;
+
+	c = bpf_map_lookup_elem(&config, &zero);
+	return c ? *(volatile __u64 *)&c->fib_generation : 0;
+}
+
 /* ifnet_slot: the entry in a slot. */
 inline_always struct ifnet *ifnet_slot(__u32 slot)
 {

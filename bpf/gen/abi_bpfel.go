@@ -49,10 +49,11 @@ const (
 )
 
 type AbiConfiguration struct {
-	_      structs.HostLayout
-	Active uint64
-	Spare  [7]uint64
-	Slot   [2]AbiConfig
+	_             structs.HostLayout
+	Active        uint64
+	FibGeneration uint64
+	Spare         [6]uint64
+	Slot          [2]AbiConfig
 }
 
 type AbiIfData struct {
@@ -110,6 +111,22 @@ const (
 	AbiIfnetFlagsIFNET_FUNNEL      AbiIfnetFlags = 16384
 )
 
+type AbiIpflow struct {
+	_          structs.HostLayout
+	Generation uint64
+	Dst        [16]uint8
+	Lladdr     uint64
+	Nexthop    uint32
+	Af         uint8
+	Spare      [3]uint8
+}
+
+type AbiIpflowLimits uint32
+
+const (
+	AbiIpflowLimitsIPFLOWS AbiIpflowLimits = 1024
+)
+
 type AbiLimits uint32
 
 const (
@@ -151,7 +168,7 @@ type AbiMbuf struct {
 	Tos      uint8
 	WireLen  uint16
 	Dmac     [6]uint8
-	Spare    uint16
+	Flow     uint16
 	FrameLen uint32
 	Spare2   uint32
 	Redirect uint32

@@ -20,6 +20,7 @@ const (
 	TcMapConfig        = "config"
 	TcMapIfData        = "if_data"
 	TcMapIfnet         = "ifnet"
+	TcMapIpflow        = "ipflow"
 	TcMapMbufTc        = "mbuf_tc"
 	TcMapNd6           = "nd6"
 	TcMapNexthop       = "nexthop"
@@ -125,6 +126,7 @@ type TcMapSpecs struct {
 	Config       *ebpf.MapSpec `ebpf:"config"`
 	IfData       *ebpf.MapSpec `ebpf:"if_data"`
 	Ifnet        *ebpf.MapSpec `ebpf:"ifnet"`
+	Ipflow       *ebpf.MapSpec `ebpf:"ipflow"`
 	MbufTc       *ebpf.MapSpec `ebpf:"mbuf_tc"`
 	Nd6          *ebpf.MapSpec `ebpf:"nd6"`
 	Nexthop      *ebpf.MapSpec `ebpf:"nexthop"`
@@ -176,6 +178,7 @@ type TcMaps struct {
 	Config       *ebpf.Map `ebpf:"config"`
 	IfData       *ebpf.Map `ebpf:"if_data"`
 	Ifnet        *ebpf.Map `ebpf:"ifnet"`
+	Ipflow       *ebpf.Map `ebpf:"ipflow"`
 	MbufTc       *ebpf.Map `ebpf:"mbuf_tc"`
 	Nd6          *ebpf.Map `ebpf:"nd6"`
 	Nexthop      *ebpf.Map `ebpf:"nexthop"`
@@ -203,6 +206,7 @@ func (m *TcMaps) Close() error {
 		m.Config,
 		m.IfData,
 		m.Ifnet,
+		m.Ipflow,
 		m.MbufTc,
 		m.Nd6,
 		m.Nexthop,

@@ -20,6 +20,7 @@ const (
 	XdpMapConfig        = "config"
 	XdpMapIfData        = "if_data"
 	XdpMapIfnet         = "ifnet"
+	XdpMapIpflow        = "ipflow"
 	XdpMapMbufXdp       = "mbuf_xdp"
 	XdpMapNd6           = "nd6"
 	XdpMapNexthop       = "nexthop"
@@ -124,6 +125,7 @@ type XdpMapSpecs struct {
 	Config       *ebpf.MapSpec `ebpf:"config"`
 	IfData       *ebpf.MapSpec `ebpf:"if_data"`
 	Ifnet        *ebpf.MapSpec `ebpf:"ifnet"`
+	Ipflow       *ebpf.MapSpec `ebpf:"ipflow"`
 	MbufXdp      *ebpf.MapSpec `ebpf:"mbuf_xdp"`
 	Nd6          *ebpf.MapSpec `ebpf:"nd6"`
 	Nexthop      *ebpf.MapSpec `ebpf:"nexthop"`
@@ -176,6 +178,7 @@ type XdpMaps struct {
 	Config       *ebpf.Map `ebpf:"config"`
 	IfData       *ebpf.Map `ebpf:"if_data"`
 	Ifnet        *ebpf.Map `ebpf:"ifnet"`
+	Ipflow       *ebpf.Map `ebpf:"ipflow"`
 	MbufXdp      *ebpf.Map `ebpf:"mbuf_xdp"`
 	Nd6          *ebpf.Map `ebpf:"nd6"`
 	Nexthop      *ebpf.Map `ebpf:"nexthop"`
@@ -204,6 +207,7 @@ func (m *XdpMaps) Close() error {
 		m.Config,
 		m.IfData,
 		m.Ifnet,
+		m.Ipflow,
 		m.MbufXdp,
 		m.Nd6,
 		m.Nexthop,
