@@ -126,9 +126,9 @@ func (a Addr) text(f AddressFamily, counts bool) string {
 		return s
 	case AddrTable:
 		if counts {
-			return "<" + nameText(a.Name) + ":0>"
+			return "<" + numberNameText(a.Name) + ":0>"
 		}
-		return "<" + nameText(a.Name) + ">"
+		return "<" + numberNameText(a.Name) + ">"
 	case AddrNoRoute:
 		return "no-route"
 	case AddrURPFFailed:

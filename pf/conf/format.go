@@ -114,7 +114,7 @@ func (f *formatter) directive(d *Directive) {
 
 func (f *formatter) table(t *Table) {
 	w := f.w
-	fmt.Fprintf(w, "table <%s>", nameText(t.Name))
+	fmt.Fprintf(w, "table <%s>", numberNameText(t.Name))
 	for _, flag := range []struct {
 		set  bool
 		text string
@@ -154,6 +154,15 @@ func (f *formatter) table(t *Table) {
 // quote puts a string in quotes so that it is read as it is. pfctl does not
 // care about quotes within.
 func quote(s string) string {
+	if strings.HasSuffix(s, "\\") {
+		// Not possible within quotes, so it was not.
+		i := strings.LastIndexByte(s, ' ') + 1
+		bare := strings.ReplaceAll(s[i:], "\\", "\\\\")
+		if i == 0 {
+			return bare
+		}
+		return quote(s[:i-1]) + " " + bare
+	}
 	q := byte('"')
 	if strings.IndexByte(s, q) >= 0 && strings.IndexByte(s, '\'') < 0 {
 		q = '\''
@@ -202,9 +211,9 @@ func (f *formatter) queue(q *Queue) {
 
 func (q *Queue) text() string {
 	var b strings.Builder
-	b.WriteString("queue " + nameText(q.Name))
+	b.WriteString("queue " + numberNameText(q.Name))
 	if q.Parent != "" {
-		b.WriteString(" parent " + nameText(q.Parent))
+		b.WriteString(" parent " + numberNameText(q.Parent))
 	} else if q.Interface != "" {
 		b.WriteString(" on " + nameText(q.Interface))
 	}

@@ -62,7 +62,7 @@ func (a *ALTQ) text() string {
 
 // queueText is a queue line up to the queues below it.
 func (a *ALTQ) queueText(withInterface bool) string {
-	s := "queue " + nameText(a.Queue) + " "
+	s := "queue " + numberNameText(a.Queue) + " "
 	if withInterface {
 		s += "on " + nameText(a.Interface) + " "
 	}

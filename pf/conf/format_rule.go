@@ -182,6 +182,14 @@ func nameText(name string) string {
 	return name
 }
 
+// numberNameText leaves numbers alone, where [parser.numberName] reads them.
+func numberNameText(name string) string {
+	if n, err := strconv.ParseInt(name, 10, 64); err == nil && strconv.FormatInt(n, 10) == name {
+		return name
+	}
+	return nameText(name)
+}
+
 func (w *lineWriter) addresses(r *Rule) {
 	plain := func(a RuleAddr) bool { return a.Addr.Kind == AddrAny && !a.Not && a.Port.Op == OpNone }
 	if plain(r.Src) && plain(r.Dst) && r.OS == "" {
@@ -198,8 +206,13 @@ func (w *lineWriter) addresses(r *Rule) {
 }
 
 func (w *lineWriter) address(r *Rule, a *RuleAddr) {
-	w.word(a.Not, "! ")
-	w.WriteString(a.Addr.text(r.Family, w.options.Numbers))
+	if a.Not && a.Addr.Kind == AddrAny {
+		// pfctl prints "! any" and does not read it.
+		w.WriteString("! " + anyPrefix(r.Family))
+	} else {
+		w.word(a.Not, "! ")
+		w.WriteString(a.Addr.text(r.Family, w.options.Numbers))
+	}
 	if a.Port.Op == OpNone {
 		return
 	}
@@ -299,9 +312,9 @@ func (w *lineWriter) set(r *Rule) {
 	}
 	if r.Queue != "" && w.dialect == OpenBSD {
 		if r.AckQueue != "" {
-			items = append(items, fmt.Sprintf("queue(%s, %s)", nameText(r.Queue), nameText(r.AckQueue)))
+			items = append(items, fmt.Sprintf("queue(%s, %s)", numberNameText(r.Queue), numberNameText(r.AckQueue)))
 		} else {
-			items = append(items, "queue "+nameText(r.Queue))
+			items = append(items, "queue "+numberNameText(r.Queue))
 		}
 	}
 	// A scrub rule prints set-tos instead.
@@ -365,7 +378,7 @@ func (w *lineWriter) stateOptions(r *Rule) []string {
 	add(o.SrcConnRate.Limit != 0, "max-src-conn-rate %d/%d", o.SrcConnRate.Limit, o.SrcConnRate.Seconds)
 	add(o.SrcNodes != 0, "max-src-nodes %d", o.SrcNodes)
 	if o.Overload.Table != "" {
-		s := "overload <" + nameText(o.Overload.Table) + ">"
+		s := "overload <" + numberNameText(o.Overload.Table) + ">"
 		if o.Overload.Flush {
 			s += " flush"
 		}

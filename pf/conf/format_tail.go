@@ -43,6 +43,9 @@ func (w *lineWriter) labels(r *Rule) {
 
 // tagText writes a tag. As pfctl it has no quotes where it reads back without.
 func tagText(tag string) string {
+	if text := numberNameText(tag); text == tag && tag != "any" {
+		return tag
+	}
 	for _, word := range strings.Split(tag, " ") {
 		if nameText(word) != word || word == "any" {
 			return quote(tag)
@@ -107,9 +110,9 @@ func (w *lineWriter) tailFreeBSD(r *Rule) {
 	switch {
 	case r.Queue == "":
 	case r.AckQueue != "":
-		w.printf(" queue(%s, %s)", nameText(r.Queue), nameText(r.AckQueue))
+		w.printf(" queue(%s, %s)", numberNameText(r.Queue), numberNameText(r.AckQueue))
 	default:
-		w.WriteString(" queue " + nameText(r.Queue))
+		w.WriteString(" queue " + numberNameText(r.Queue))
 	}
 	w.word(r.Once, " once")
 	w.tags(r)
@@ -365,7 +368,7 @@ func (r *EtherRule) text(o FormatOptions) string {
 		w.printf(" ridentifier %d", r.RIdentifier)
 	}
 	if r.Queue != "" {
-		w.WriteString(" queue " + nameText(r.Queue))
+		w.WriteString(" queue " + numberNameText(r.Queue))
 	}
 	w.tags(&Rule{Tag: r.Tag, Tagged: r.Tagged, TaggedNot: r.TaggedNot})
 	w.dummynet(&Rule{Dummynet: r.Dummynet})

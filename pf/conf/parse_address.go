@@ -194,7 +194,7 @@ func (p *parser) hostItem() []host {
 		return p.dynamicHost()
 	case t.symbol('<'):
 		p.take()
-		name := p.str()
+		name := p.numberName()
 		if p.expectSymbol('>') && len(name) > maxTableName {
 			p.fail("table name '%s' too long", name)
 		}

@@ -142,11 +142,11 @@ func (p *parser) altqCurve() ALTQCurve {
 
 // queueList parses the names of queues below; nil is none.
 func (p *parser) queueList() []string {
-	if !p.peek().symbol('{') && !p.isWord(p.peek()) {
+	if t := p.peek(); !t.symbol('{') && t.kind != tokenNumber && !p.isWord(t) {
 		return nil
 	}
 	return oneOrList(p, func() []string {
-		name := p.str()
+		name := p.numberName()
 		if len(name) > maxQueueName {
 			p.fail("queue name '%s' too long (max %d chars)", name, maxQueueName)
 		}
@@ -224,7 +224,7 @@ func (p *parser) altqInterface(name string, o *queueOptions, children []string) 
 func joinNames(names []string) string {
 	s := ""
 	for _, n := range names {
-		s += nameText(n) + " "
+		s += numberNameText(n) + " "
 	}
 	return s
 }

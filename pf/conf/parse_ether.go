@@ -178,12 +178,12 @@ func (p *parser) etherOptions(r *EtherRule) {
 		case p.accept("label"):
 			p.label(&labels)
 		case p.accept("tag"):
-			r.Tag = p.tagName(p.words())
+			r.Tag = p.tagName(p.tagWords())
 		case p.accept("tagged"):
-			r.Tagged, r.TaggedNot = p.words(), false
+			r.Tagged, r.TaggedNot = p.tagWords(), false
 		case p.acceptNot():
 			p.expect("tagged")
-			r.Tagged, r.TaggedNot = p.words(), true
+			r.Tagged, r.TaggedNot = p.tagWords(), true
 		case p.accept("dnpipe"):
 			r.Dummynet = p.dummynet(false)
 		case p.accept("dnqueue"):

@@ -67,11 +67,11 @@ func (p *parser) checkTag(tag string) { p.tagName(tag) }
 // natTags parses tag, tagged and rtable, in this order.
 func (p *parser) natTags(r *Rule) {
 	if p.accept("tag") {
-		r.Tag = p.str()
+		r.Tag = p.numberName()
 	}
 	r.TaggedNot = p.acceptNot()
 	if p.accept("tagged") {
-		r.Tagged = p.words()
+		r.Tagged = p.tagWords()
 	} else if r.TaggedNot {
 		p.syntaxError()
 	}

@@ -82,7 +82,7 @@ func (p *parser) queueOption1(o *queueOptions) bool {
 		o.tbrSize, o.tbrSet = uint32(n), true
 	case "parent":
 		p.take()
-		name := p.str()
+		name := p.numberName()
 		respecified(o.parentSet, "parent")
 		o.parent, o.parentSet, o.modern = name, true, true
 	case "default":
@@ -242,7 +242,7 @@ func (p *parser) bandwidth() Bandwidth {
 
 // queueStatement parses a queue of OpenBSD, or one of altq.
 func (p *parser) queueStatement(s *Statement) {
-	name := p.str()
+	name := p.numberName()
 	s.Name = name
 	interfaces := p.interfaces()
 	o := p.queueOptions()

@@ -87,7 +87,7 @@ func (p *parser) filterOption(o *filterOptions) bool {
 		p.take()
 		switch {
 		case p.accept("tagged"):
-			o.tagged, o.taggedNot = p.words(), true
+			o.tagged, o.taggedNot = p.tagWords(), true
 		case p.accept("received-on"):
 			p.receivedOn(o, true)
 		default:
@@ -152,9 +152,9 @@ func init() {
 		"queue":   (*parser).queueOption,
 		"dnpipe":  func(p *parser, o *filterOptions) { o.dummynet = p.dummynet(false) },
 		"dnqueue": func(p *parser, o *filterOptions) { o.dummynet = p.dummynet(true) },
-		"tag":     func(p *parser, o *filterOptions) { o.tag = p.words() },
+		"tag":     func(p *parser, o *filterOptions) { o.tag = p.tagWords() },
 		"tagged": func(p *parser, o *filterOptions) {
-			o.tagged, o.taggedNot = p.words(), false
+			o.tagged, o.taggedNot = p.tagWords(), false
 		},
 		"probability":   (*parser).probabilityOption,
 		"rtable":        func(p *parser, o *filterOptions) { o.routingTable = p.routingTable() },
@@ -232,14 +232,14 @@ func (p *parser) label(labels *[]string) {
 // queueName parses "name" or "(name, name)".
 func (p *parser) queueNames() (queue, ack string) {
 	if !p.acceptSymbol('(') {
-		queue = p.str()
+		queue = p.numberName()
 		p.requireQueue(queue)
 		return queue, ""
 	}
-	queue = p.str()
+	queue = p.numberName()
 	if !p.peek().symbol(')') {
 		p.acceptComma()
-		ack = p.str()
+		ack = p.numberName()
 	}
 	if p.expectSymbol(')') {
 		p.requireQueue(queue)

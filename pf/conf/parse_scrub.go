@@ -100,10 +100,10 @@ func (p *parser) scrubItem(o *scrubSpec) bool {
 		o.routingTable = p.routingTable()
 	case p.peek().is("tagged"):
 		p.take()
-		o.tagged, o.taggedNot = p.words(), false
+		o.tagged, o.taggedNot = p.tagWords(), false
 	case p.acceptNot():
 		p.expect("tagged")
-		o.tagged, o.taggedNot = p.words(), true
+		o.tagged, o.taggedNot = p.tagWords(), true
 	default:
 		return false
 	}

@@ -129,7 +129,7 @@ func (p *parser) stateOption() stateOption {
 
 func (p *parser) overload() OverloadTable {
 	p.expectSymbol('<')
-	o := OverloadTable{Table: p.str()}
+	o := OverloadTable{Table: p.numberName()}
 	p.expectSymbol('>')
 	if p.accept("flush") {
 		o.Flush = true

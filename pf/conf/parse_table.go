@@ -13,7 +13,7 @@ import (
 func (p *parser) tableStatement(s *Statement) {
 	t := &Table{Pos: p.statementPos}
 	p.expectSymbol('<')
-	t.Name = p.str()
+	t.Name = p.numberName()
 	p.expectSymbol('>')
 	for !p.failed && p.tableOption(t) {
 	}

@@ -249,6 +249,18 @@ func (p *parser) numberString() string {
 	return p.str()
 }
 
+// numberName takes a name that may be a number, as pfctl prints such names of
+// tables, tags and queues without the quotes that it wants to read.
+func (p *parser) numberName() string { return p.numberString() }
+
+// tagWords takes the words of a tag.
+func (p *parser) tagWords() string {
+	if p.peek().kind == tokenNumber {
+		return p.numberName()
+	}
+	return p.words()
+}
+
 func (p *parser) skipNewlines() {
 	for p.acceptKind(tokenNewline) {
 	}
