@@ -364,6 +364,11 @@ const (
 )
 
 const (
+	PFAnswerRst  = uint32(gen.AbiPfAnswerPF_ANSWER_RST)
+	PFAnswerICMP = uint32(gen.AbiPfAnswerPF_ANSWER_ICMP)
+)
+
+const (
 	PFBlockReturn  = uint32(gen.AbiPfRulesetFlagsPF_BLOCK_RETURN)
 	PFStateIfbound = uint32(gen.AbiPfRulesetFlagsPF_STATE_IFBOUND)
 )

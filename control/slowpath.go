@@ -69,6 +69,9 @@ func startSlowPath(d *Daemon) (s *slowPath, err error) {
 	if err != nil {
 		return s, err
 	}
+	if err := s.stack.Handle(bpf.ReasonNetisrHook, s.refuse); err != nil {
+		return s, err
+	}
 	s.cancels = append(s.cancels, d.route.SubscribeNeighbours(s.neighbour))
 	if err := s.netisr.Start(); err != nil {
 		return s, err
@@ -167,19 +170,24 @@ func (s *slowPath) neighbour(event route.NeighbourEvent) {
 	s.stack.NeighbourChanged(event.Ifslot, event.Addr, state)
 }
 
-// Route implements slowpath.Routes: the interface that the data path would take.
-func (s *slowPath) Route(destination netip.Addr) (slot uint32, ok bool) {
-	var number uint32
+// lookup returns the number of the next hop that the data path would take.
+func (s *slowPath) lookup(destination netip.Addr) (number uint32, ok bool) {
 	var err error
 	if destination.Is4() {
 		err = s.daemon.dp.Maps["rt_inet"].Lookup(bpf.RtKey{Prefixlen: 32, Dst: destination.As4()}, &number)
 	} else {
 		err = s.daemon.dp.Maps["rt_inet6"].Lookup(bpf.RtKey6{Prefixlen: 128, Dst: destination.As16()}, &number)
 	}
-	if err != nil {
-		if !errors.Is(err, ebpf.ErrKeyNotExist) {
-			s.daemon.log.Error("route look-up", "destination", destination, "err", err)
-		}
+	if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		s.daemon.log.Error("route look-up", "destination", destination, "err", err)
+	}
+	return number, err == nil
+}
+
+// Route implements slowpath.Routes: the interface that the data path would take.
+func (s *slowPath) Route(destination netip.Addr) (slot uint32, ok bool) {
+	number, ok := s.lookup(destination)
+	if !ok {
 		return 0, false
 	}
 	hop, ok := s.Nexthop(number)

@@ -41,6 +41,7 @@ struct {
 	enum pf_rule_flags pf_rule_flags;
 	struct pf_rule pf_rule;
 	struct pf_rule_ext pf_rule_ext;
+	enum pf_answer pf_answer;
 	struct pf_ruleset pf_ruleset;
 	enum pf_ruleset_flags pf_ruleset_flags;
 	struct pf_rule_counters pf_rule_counters;

@@ -360,7 +360,7 @@ struct mbuf {
 	__u8 dmac[6];		/* link address of the next hop */
 	__u16 flow;		/* entry of ipflow */
 	__u32 frame_len;	/* bytes of the frame as it was received */
-	__u32 spare2;
+	__u32 hook;		/* for REASON_NETISR_HOOK: enum pf_answer and codes */
 	__u32 redirect;		/* where the last redirect went: slot, for tests */
 };
 
@@ -422,7 +422,7 @@ struct netisr_header {
 	__u8 proto;		/* IP protocol */
 	__u8 encaps;
 	__u32 queue;		/* CPU that sent it */
-	__u32 spare;
+	__u32 hook;		/* of the mbuf */
 };
 
 /*
@@ -516,8 +516,15 @@ struct pf_rule {
 	__u32 number;		/* slot of its counters */
 	__u32 ext;		/* line of the IPv6 addresses, 0: none */
 	__u16 pool;		/* translation */
-	__u16 timeout;		/* set of timeouts */
+	__u8 return_code;	/* ICMP code of the answer */
+	__u8 return_code6;	/* ICMPv6 code */
 	__u32 skip;		/* PF_ANCHOR: first line behind it */
+};
+
+/* How a blocked packet is answered: low byte of the mbuf's hook; then the codes. */
+enum pf_answer {
+	PF_ANSWER_RST = 1 << 0,
+	PF_ANSWER_ICMP = 1 << 1,
 };
 
 struct pf_rule_ext {

@@ -38,6 +38,7 @@ inline_always struct netisr_header *netisr_header_push(ctx_t *ctx, const struct 
 	h->proto = m->proto;
 	h->encaps = m->encaps;
 	h->queue = bpf_get_smp_processor_id();
+	h->hook = m->hook;
 	return h;
 }
 

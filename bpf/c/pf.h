@@ -309,12 +309,19 @@ inline_always bool pf_choose(struct pf_pdesc *pd, const struct pf_rule *r)
 	return false;
 }
 
-/* pf_block: a rule says no. */
-inline_always int pf_block(ctx_t *ctx, struct mbuf *m, __u32 flags)
+/* pf_block: a rule says no; the daemon answers where the rule says return. */
+inline_always int pf_block(ctx_t *ctx, struct mbuf *m, const struct pf_rule *r)
 {
-	if (flags & (PFR_RETURN_RST | PFR_RETURN_ICMP))
-		to_netisr(ctx, m, REASON_NETISR_HOOK);
-	return drop(REASON_PF_BLOCK);
+	__u32 answer = 0;
+
+	if (r->flags & PFR_RETURN_RST)
+		answer |= PF_ANSWER_RST;
+	if (r->flags & PFR_RETURN_ICMP)
+		answer |= PF_ANSWER_ICMP;
+	if (!answer || (m->flags & M_FRAG_NOTFIRST))
+		return drop(REASON_PF_BLOCK);
+	m->hook = answer | r->return_code << 8 | (__u32)r->return_code6 << 16;
+	to_netisr(ctx, m, REASON_NETISR_HOOK);
 }
 
 /* pf_swap_keys: the key and the translated key change places. */
@@ -404,7 +411,7 @@ STAGE(pf_test_rule)
 			}
 			if (r->action == PF_DROP) {
 				pf_counted(match);
-				return pf_block(ctx, m, r->flags);
+				return pf_block(ctx, m, r);
 			}
 		}
 	}

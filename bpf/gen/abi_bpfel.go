@@ -170,7 +170,7 @@ type AbiMbuf struct {
 	Dmac     [6]uint8
 	Flow     uint16
 	FrameLen uint32
-	Spare2   uint32
+	Hook     uint32
 	Redirect uint32
 	_        [4]byte
 }
@@ -225,7 +225,7 @@ type AbiNetisrHeader struct {
 	Proto      uint8
 	Encaps     uint8
 	Queue      uint32
-	Spare      uint32
+	Hook       uint32
 }
 
 type AbiNetisrHeaderConst uint32
@@ -293,6 +293,13 @@ const (
 	AbiPfActionPF_NO         AbiPfAction = 6
 	AbiPfActionPF_ANCHOR     AbiPfAction = 7
 	AbiPfActionPF_ANCHOR_END AbiPfAction = 8
+)
+
+type AbiPfAnswer uint32
+
+const (
+	AbiPfAnswerPF_ANSWER_RST  AbiPfAnswer = 1
+	AbiPfAnswerPF_ANSWER_ICMP AbiPfAnswer = 2
 )
 
 type AbiPfHook uint32
@@ -399,7 +406,8 @@ type AbiPfRule struct {
 	Number      uint32
 	Ext         uint32
 	Pool        uint16
-	Timeout     uint16
+	ReturnCode  uint8
+	ReturnCode6 uint8
 	Skip        uint32
 }
 

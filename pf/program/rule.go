@@ -30,6 +30,7 @@ func (c *compiler) rule(anchor *conf.Anchor, r *conf.Rule) (bpf.PFRule, *bpf.PFR
 	set(r.NatPass, bpf.PfrNatpass)
 	set(r.Return == conf.ReturnRST || r.Return == conf.ReturnAuto, bpf.PfrReturnRst)
 	set(r.Return == conf.ReturnICMP || r.Return == conf.ReturnAuto, bpf.PfrReturnICMP)
+	line.ReturnCode, line.ReturnCode6 = uint8(r.ReturnICMP), uint8(r.ReturnICMP6)
 	line.Action = c.action(r)
 	line.TcpFlags, line.TcpFlagset = r.Flags, r.FlagSet
 	if t, ok := r.ICMPType.Get(); ok {
