@@ -332,11 +332,22 @@ func (p *parser) routingTable() Optional {
 	return Some(uint8(n))
 }
 
+// divertTwice refuses a second divert option, as OpenBSD does. divert-packet,
+// which only OpenBSD has, refuses everywhere.
+func (p *parser) divertTwice(o *filterOptions) {
+	if p.dialect == OpenBSD && o.divert.kind != DivertNone || o.divertPacket != 0 {
+		p.fail("more than one divert option")
+	}
+}
+
 func (p *parser) divertToOption(o *filterOptions) {
 	t := p.peek()
 	name := p.numberString()
 	if p.failed {
 		return
+	}
+	if p.dialect != OpenBSD {
+		p.divertTwice(o)
 	}
 	// FreeBSD's divert-to has a port only: its divert sockets have no address.
 	if !p.accept("port") {
@@ -352,8 +363,7 @@ func (p *parser) divertToOption(o *filterOptions) {
 	if p.failed {
 		return
 	}
-	if p.dialect == OpenBSD && (o.divert.kind != DivertNone || o.divertPacket != 0) {
-		p.fail("more than one divert option")
+	if p.divertTwice(o); p.failed {
 		return
 	}
 	d := divertSpec{kind: DivertTo, port: port}
@@ -385,8 +395,8 @@ func (p *parser) divertReplyOption(o *filterOptions) {
 	switch {
 	case p.dialect == FreeBSD:
 		p.fail("divert-reply has no meaning in FreeBSD pf(4)")
-	case p.dialect == OpenBSD && (o.divert.kind != DivertNone || o.divertPacket != 0):
-		p.fail("more than one divert option")
+	default:
+		p.divertTwice(o)
 	}
 	o.divert.kind = DivertReply
 }
