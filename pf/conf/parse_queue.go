@@ -115,8 +115,7 @@ func (p *parser) queueOption1(o *queueOptions) bool {
 func (p *parser) queueBandwidth(o *queueOptions) {
 	bw := p.bandwidth()
 	curve := p.burst(bw, o)
-	// Without altq on any interface, a root can only be OpenBSD's.
-	if o.modern || len(p.altqs) == 0 && (p.dialect == OpenBSD || len(interfaces) > 0) {
+	if o.modern || p.dialect == OpenBSD && len(p.altqs) == 0 {
 		p.noPercent(bw)
 	}
 	var low, high ServiceCurve
@@ -250,7 +249,8 @@ func (p *parser) queueStatement(s *Statement) {
 	if p.failed {
 		return
 	}
-	if o.modern || p.dialect == OpenBSD && len(p.altqs) == 0 {
+	// Without altq on any interface, a root can only be OpenBSD's.
+	if o.modern || len(p.altqs) == 0 && (p.dialect == OpenBSD || len(interfaces) > 0) {
 		p.queueOpenBSD(name, interfaces, &o)
 		return
 	}
