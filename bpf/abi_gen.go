@@ -30,6 +30,7 @@ type PFSettings = gen.AbiPfSettings
 type PFStatus = gen.AbiPfStatus
 type PFTableKey = gen.AbiPfTableKey
 type PFTableKey6 = gen.AbiPfTableKey6
+type PFLogRecord = gen.AbiPfLogRecord
 type PFPdesc = gen.AbiPfPdesc
 
 const (
@@ -360,6 +361,7 @@ const (
 	PfrIfGroup    = uint32(gen.AbiPfRuleFlagsPFR_IF_GROUP)
 	PfrNatpass    = uint32(gen.AbiPfRuleFlagsPFR_NATPASS)
 	PfrStaticPort = uint32(gen.AbiPfRuleFlagsPFR_STATIC_PORT)
+	PfrLogAll     = uint32(gen.AbiPfRuleFlagsPFR_LOG_ALL)
 	PfrIfAny      = uint32(gen.AbiPfRuleFlagsPFR_IF_ANY)
 )
 
@@ -422,4 +424,13 @@ const (
 	PFStateLog    = uint32(gen.AbiPfStateFlagsPF_STATE_LOG)
 	PFStateWire   = uint32(gen.AbiPfStateFlagsPF_STATE_WIRE)
 	PFStateStack  = uint32(gen.AbiPfStateFlagsPF_STATE_STACK)
+)
+
+const (
+	PFLogBytes = uint32(gen.AbiPfLogLimitsPF_LOG_BYTES)
+)
+
+const (
+	PfresMatch    = uint32(gen.AbiPfLogReasonPFRES_MATCH)
+	PfresIpoption = uint32(gen.AbiPfLogReasonPFRES_IPOPTION)
 )

@@ -22,6 +22,7 @@ import (
 type filter struct {
 	daemon  *Daemon
 	engine  *engine.Engine
+	log     *engine.Log
 	dialect conf.Dialect
 	cancel  func()
 	mu      sync.Mutex // one load, enable or disable at a time
@@ -54,6 +55,9 @@ func startFilter(ctx context.Context, d *Daemon) (*filter, error) {
 		if err := d.pfil.Register(hook); err != nil {
 			return nil, errors.Join(err, f.engine.Close())
 		}
+	}
+	if f.log, err = f.engine.ReadLog(ctx, m["pf_log"], f.interfaceName); err != nil {
+		return nil, errors.Join(err, f.engine.Close())
 	}
 	go f.engine.Purge(ctx)
 	changed := make(chan struct{}, 1)

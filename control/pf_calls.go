@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -108,6 +109,25 @@ func (f *filter) restore() error {
 	}
 	_, err = f.load(source)
 	return err
+}
+
+// stream sends logged packets, one JSON object a line, until the peer hangs up.
+func (f *filter) stream(w http.ResponseWriter, r *http.Request) {
+	flusher, ok := w.(http.Flusher)
+	if !ok || !isOwner(r.Context()) {
+		writeError(w, errNotPermitted)
+		return
+	}
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	w.WriteHeader(http.StatusOK)
+	flusher.Flush()
+	encoder := json.NewEncoder(w)
+	for record := range f.log.Listen(r.Context()) {
+		if encoder.Encode(record) != nil {
+			return
+		}
+		flusher.Flush()
+	}
 }
 
 func (f *filter) interfaceName(slot uint32) string {

@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/bsdnet/bsdnet/pf/conf"
 	"github.com/bsdnet/bsdnet/pf/pfctl"
+	"github.com/bsdnet/bsdnet/pf/pflog"
 	"github.com/bsdnet/bsdnet/pf/program"
 )
 
@@ -154,3 +156,25 @@ func (p *PF) SaveStates(context.Context, io.Writer) error { return fmt.Errorf("-
 
 // LoadStates implements pfctl.Engine.
 func (p *PF) LoadStates(context.Context, io.Reader) error { return fmt.Errorf("-L is %w", errNotYet) }
+
+// Log passes every logged packet to write until ctx ends.
+func (p *PF) Log(ctx context.Context, write func(*pflog.Record) error) error {
+	reply, err := p.client.post(ctx, "pf/log", None{})
+	if err != nil {
+		return err
+	}
+	defer reply.Body.Close()
+	decoder := json.NewDecoder(reply.Body)
+	for {
+		record := &pflog.Record{}
+		if err := decoder.Decode(record); err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return fmt.Errorf("read log: %w", err)
+		}
+		if err := write(record); err != nil {
+			return err
+		}
+	}
+}

@@ -177,6 +177,7 @@ func (d *Daemon) Serve(ctx context.Context) error {
 		mux.HandleFunc("POST /v1/"+name, c.serve)
 	}
 	mux.HandleFunc("POST /v1/route/monitor", d.monitor)
+	mux.HandleFunc("POST /v1/pf/log", d.pf.stream)
 	server := &http.Server{
 		Handler:           mux,
 		ReadHeaderTimeout: 10 * time.Second,

@@ -56,6 +56,9 @@ struct {
 	struct pf_table_key pf_table_key;
 	struct pf_table_key6 pf_table_key6;
 	struct pf_pdesc pf_pdesc;
+	enum pf_log_limits pf_log_limits;
+	struct pf_log_record pf_log_record;
+	enum pf_log_reason pf_log_reason;
 	struct pf_state_head pf_state_head;
 	enum tc_mark tc_mark;
 } abi_types;

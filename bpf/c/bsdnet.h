@@ -476,7 +476,7 @@ enum pf_rule_flags {
 	PFR_SLOPPY = 1 << 13,
 	PFR_IFBOUND = 1 << 14,
 	PFR_ALLOWOPTS = 1 << 15,
-	PFR_LOG = 1 << 16,
+	PFR_LOG = 1 << 16,	/* the packet that the rule decides about */
 	PFR_SPORT = 1 << 17,	/* has a port, so takes only TCP and UDP with a whole header */
 	PFR_DPORT = 1 << 18,
 	PFR_ICMP_TYPE = 1 << 19,
@@ -486,6 +486,7 @@ enum pf_rule_flags {
 	PFR_IF_GROUP = 1 << 23,	/* ifslot is a bit of ifnet.groups */
 	PFR_NATPASS = 1 << 24,
 	PFR_STATIC_PORT = 1 << 25,
+	PFR_LOG_ALL = 1 << 27,	/* and all packets of its state */
 	PFR_IF_ANY = 1 << 26,	/* every interface but loopback */
 };
 
@@ -684,7 +685,8 @@ struct pf_status {
 	__u64 searches;
 	__u64 inserts;
 	__u64 translate;	/* no port free */
-	__u64 spare[2];
+	__u64 log_lost;		/* records that found no room */
+	__u64 spare;
 };
 
 struct pf_table_key {
@@ -697,6 +699,31 @@ struct pf_table_key6 {
 	__u32 prefixlen;
 	__be32 table;
 	__u8 addr[16];
+};
+
+enum pf_log_limits {
+	PF_LOG_BYTES = 160,	/* of a packet in a record */
+};
+
+/* A logged packet, on the way to the daemon. */
+struct pf_log_record {
+	__u64 time;		/* ns since boot, CLOCK_BOOTTIME */
+	__u32 rule;		/* slot of its counters */
+	__u32 ifslot;
+	__u32 len;		/* bytes of the IP packet */
+	__u32 caplen;		/* bytes of it in data */
+	__u8 action;		/* enum pf_action */
+	__u8 reason;		/* enum pf_log_reason */
+	__u8 dir;
+	__u8 af;
+	__u32 spare;
+	__u8 data[PF_LOG_BYTES];
+};
+
+/* PFRES_* of the BSDs. */
+enum pf_log_reason {
+	PFRES_MATCH = 0,
+	PFRES_IPOPTION = 8,
 };
 
 /* What pf's programs tell each other of the packet in hand. */

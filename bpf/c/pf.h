@@ -3,6 +3,7 @@
 #ifndef BSDNET_PF_H
 #define BSDNET_PF_H
 
+#include "pf_log.h"
 #include "pf_rules.h"
 #include "pf_translate.h"
 
@@ -115,6 +116,8 @@ STAGE(pf_test)
 		return drop(REASON_PF_STATE);
 	}
 	primary->expire = now;
+	if (primary->flags & PF_STATE_LOG)
+		pf_log_packet(ctx, m, primary->rule, PF_PASS, PFRES_MATCH);
 	pf_account(ctx, primary, m, pd, pd->dir == primary->direction ? 0 : 1);
 	if (s->peer != slot) {
 		struct pf_state *other = pf_state_slot(s->peer);
@@ -222,6 +225,8 @@ inline_always __u32 pf_insert(const struct pf_pdesc *pd, bool translated, const 
 	alias = slot;
 	if (r->flags & PFR_SLOPPY)
 		flags |= PF_STATE_SLOPPY;
+	if (r->flags & PFR_LOG_ALL)
+		flags |= PF_STATE_LOG;
 	if (translated) {
 		__u32 hash = pf_hash(pd->naddr, pd->nport, pd->proto, pd->af, head->seed);
 
@@ -409,6 +414,8 @@ STAGE(pf_test_rule)
 				counters->packets[pd->dir & 1] += packets(ctx);
 				counters->bytes[pd->dir & 1] += m->ip_len;
 			}
+			if (r->flags & PFR_LOG)
+				pf_log_packet(ctx, m, r->number, r->action, PFRES_MATCH);
 			if (r->action == PF_DROP) {
 				pf_counted(match);
 				return pf_block(ctx, m, r);

@@ -82,6 +82,12 @@ struct {
 	__type(value, __u32);
 } pf_table6 SEC(".maps");
 
+/* Logged packets. What the daemon does not take in time is lost and counted. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 21);
+} pf_log SEC(".maps");
+
 #ifdef BUILD_XDP
 #define pf_pd_map pf_pd_xdp
 #else

@@ -322,6 +322,34 @@ const (
 	AbiPfLimitsPF_EVALUATE_MAX  AbiPfLimits = 131072
 )
 
+type AbiPfLogLimits uint32
+
+const (
+	AbiPfLogLimitsPF_LOG_BYTES AbiPfLogLimits = 160
+)
+
+type AbiPfLogReason uint32
+
+const (
+	AbiPfLogReasonPFRES_MATCH    AbiPfLogReason = 0
+	AbiPfLogReasonPFRES_IPOPTION AbiPfLogReason = 8
+)
+
+type AbiPfLogRecord struct {
+	_      structs.HostLayout
+	Time   uint64
+	Rule   uint32
+	Ifslot uint32
+	Len    uint32
+	Caplen uint32
+	Action uint8
+	Reason uint8
+	Dir    uint8
+	Af     uint8
+	Spare  uint32
+	Data   [160]uint8
+}
+
 type AbiPfPdesc struct {
 	_        structs.HostLayout
 	Addr     [2][16]uint8
@@ -456,6 +484,7 @@ const (
 	AbiPfRuleFlagsPFR_IF_GROUP    AbiPfRuleFlags = 8388608
 	AbiPfRuleFlagsPFR_NATPASS     AbiPfRuleFlags = 16777216
 	AbiPfRuleFlagsPFR_STATIC_PORT AbiPfRuleFlags = 33554432
+	AbiPfRuleFlagsPFR_LOG_ALL     AbiPfRuleFlags = 134217728
 	AbiPfRuleFlagsPFR_IF_ANY      AbiPfRuleFlags = 67108864
 )
 
@@ -551,7 +580,8 @@ type AbiPfStatus struct {
 	Searches      uint64
 	Inserts       uint64
 	Translate     uint64
-	Spare         [2]uint64
+	LogLost       uint64
+	Spare         uint64
 }
 
 type AbiPfTableKey struct {

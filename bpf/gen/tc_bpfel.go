@@ -24,6 +24,7 @@ const (
 	TcMapMbufTc        = "mbuf_tc"
 	TcMapNd6           = "nd6"
 	TcMapNexthop       = "nexthop"
+	TcMapPfLog         = "pf_log"
 	TcMapPfPdTc        = "pf_pd_tc"
 	TcMapPfPools       = "pf_pools"
 	TcMapPfRuleCounts  = "pf_rule_counts"
@@ -130,6 +131,7 @@ type TcMapSpecs struct {
 	MbufTc       *ebpf.MapSpec `ebpf:"mbuf_tc"`
 	Nd6          *ebpf.MapSpec `ebpf:"nd6"`
 	Nexthop      *ebpf.MapSpec `ebpf:"nexthop"`
+	PfLog        *ebpf.MapSpec `ebpf:"pf_log"`
 	PfPdTc       *ebpf.MapSpec `ebpf:"pf_pd_tc"`
 	PfPools      *ebpf.MapSpec `ebpf:"pf_pools"`
 	PfRuleCounts *ebpf.MapSpec `ebpf:"pf_rule_counts"`
@@ -182,6 +184,7 @@ type TcMaps struct {
 	MbufTc       *ebpf.Map `ebpf:"mbuf_tc"`
 	Nd6          *ebpf.Map `ebpf:"nd6"`
 	Nexthop      *ebpf.Map `ebpf:"nexthop"`
+	PfLog        *ebpf.Map `ebpf:"pf_log"`
 	PfPdTc       *ebpf.Map `ebpf:"pf_pd_tc"`
 	PfPools      *ebpf.Map `ebpf:"pf_pools"`
 	PfRuleCounts *ebpf.Map `ebpf:"pf_rule_counts"`
@@ -210,6 +213,7 @@ func (m *TcMaps) Close() error {
 		m.MbufTc,
 		m.Nd6,
 		m.Nexthop,
+		m.PfLog,
 		m.PfPdTc,
 		m.PfPools,
 		m.PfRuleCounts,

@@ -24,6 +24,7 @@ const (
 	XdpMapMbufXdp       = "mbuf_xdp"
 	XdpMapNd6           = "nd6"
 	XdpMapNexthop       = "nexthop"
+	XdpMapPfLog         = "pf_log"
 	XdpMapPfPdXdp       = "pf_pd_xdp"
 	XdpMapPfPools       = "pf_pools"
 	XdpMapPfRuleCounts  = "pf_rule_counts"
@@ -129,6 +130,7 @@ type XdpMapSpecs struct {
 	MbufXdp      *ebpf.MapSpec `ebpf:"mbuf_xdp"`
 	Nd6          *ebpf.MapSpec `ebpf:"nd6"`
 	Nexthop      *ebpf.MapSpec `ebpf:"nexthop"`
+	PfLog        *ebpf.MapSpec `ebpf:"pf_log"`
 	PfPdXdp      *ebpf.MapSpec `ebpf:"pf_pd_xdp"`
 	PfPools      *ebpf.MapSpec `ebpf:"pf_pools"`
 	PfRuleCounts *ebpf.MapSpec `ebpf:"pf_rule_counts"`
@@ -182,6 +184,7 @@ type XdpMaps struct {
 	MbufXdp      *ebpf.Map `ebpf:"mbuf_xdp"`
 	Nd6          *ebpf.Map `ebpf:"nd6"`
 	Nexthop      *ebpf.Map `ebpf:"nexthop"`
+	PfLog        *ebpf.Map `ebpf:"pf_log"`
 	PfPdXdp      *ebpf.Map `ebpf:"pf_pd_xdp"`
 	PfPools      *ebpf.Map `ebpf:"pf_pools"`
 	PfRuleCounts *ebpf.Map `ebpf:"pf_rule_counts"`
@@ -211,6 +214,7 @@ func (m *XdpMaps) Close() error {
 		m.MbufXdp,
 		m.Nd6,
 		m.Nexthop,
+		m.PfLog,
 		m.PfPdXdp,
 		m.PfPools,
 		m.PfRuleCounts,

@@ -109,6 +109,7 @@ func init() {
 		"arp":     arpMain,
 		"ndp":     ndpMain,
 		"pfctl":   pfctlMain,
+		"pflogd":  pflogdMain,
 	}
 }
 
@@ -116,6 +117,7 @@ func init() {
 var frontEndUsage = map[string]string{
 	"sysctl":  "get and set kernel state of the stack: sysctl [-adeNnq] name[=value] ...",
 	"pfctl":   "control the packet filter; today it checks, expands and optimizes: pfctl -n[v]f file",
+	"pflogd":  "write packets that pf logs to a file: pflogd [-f file] [-s size] [-n count]",
 	"pfilctl": "manage packet filter hooks: pfilctl heads | hooks | link | unlink",
 	"netstat": "show network status: netstat -rn | -i | -s | -Q | -w wait",
 	"route":   "manipulate the routing tables: route [-dnqtv] command [[modifiers] args]",
@@ -125,7 +127,7 @@ var frontEndUsage = map[string]string{
 
 func frontEndCommands() []*cli.Command {
 	var commands []*cli.Command
-	for _, name := range []string{"route", "arp", "ndp", "netstat", "pfctl", "pfilctl", "sysctl"} {
+	for _, name := range []string{"route", "arp", "ndp", "netstat", "pfctl", "pflogd", "pfilctl", "sysctl"} {
 		commands = append(commands, &cli.Command{
 			Name: name, Usage: frontEndUsage[name], Category: "BSD commands", SkipFlagParsing: true,
 			Action: func(c *cli.Context) error {

@@ -29,7 +29,9 @@ func (c *compiler) refuse(r *conf.Rule) {
 		present bool
 		what    string
 	}{
-		{r.Log != 0, "log"},
+		{r.Log&(conf.LogUser|conf.LogMatches) != 0, "log (user) or log (matches)"},
+		{r.LogIf != 0, "log to an interface other than pflog0"},
+		{r.Log != 0 && r.Action != conf.Pass && r.Action != conf.Block, "log on a rule that does not decide"},
 		{r.RoutingDomain != 0, "on rdomain"},
 		{r.ReceivedOn != "", "received-on"},
 		{r.OS != "", "os"},

@@ -28,6 +28,8 @@ func (c *compiler) rule(anchor *conf.Anchor, r *conf.Rule) (bpf.PFRule, *bpf.PFR
 	set(r.StateOptions.Sloppy, bpf.PfrSloppy)
 	set(r.StateOptions.IfBound || c.rs.Options.StatePolicy, bpf.PfrIfbound)
 	set(r.NatPass, bpf.PfrNatpass)
+	set(r.Log != 0, bpf.PfrLog)
+	set(r.Log&conf.LogAll != 0, bpf.PfrLogAll)
 	set(r.Return == conf.ReturnRST || r.Return == conf.ReturnAuto, bpf.PfrReturnRst)
 	set(r.Return == conf.ReturnICMP || r.Return == conf.ReturnAuto, bpf.PfrReturnICMP)
 	line.ReturnCode, line.ReturnCode6 = uint8(r.ReturnICMP), uint8(r.ReturnICMP6)

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0 */
+/* pflog(4): packets that a rule logs. */
+#ifndef BSDNET_PF_LOG_H
+#define BSDNET_PF_LOG_H
+
+#include "pf_pdesc.h"
+
+/*
+ * pf_log_packet: hands a copy of the packet to the daemon. A function of its
+ * own: logging is rare and takes registers.
+ */
+static __noinline int pf_log_packet(ctx_t *ctx, const struct mbuf *m, __u32 rule, __u32 action, __u32 reason)
+{
+	struct pf_log_record *record = bpf_ringbuf_reserve(&pf_log, sizeof(*record), 0);
+	__u32 len, off;
+	long error;
+
+	if (!record) {
+		pf_counted(log_lost);
+		return 0;
+	}
+	len = m->ip_len;
+	off = m->l3_off;
+	record->time = bpf_ktime_get_boot_ns();
+	record->rule = rule;
+	record->ifslot = m->dir == PFIL_IN ? m->rcvif : m->ifp;
+	record->len = len;
+	record->action = action;
+	record->reason = reason;
+	record->dir = m->dir;
+	record->af = m->af;
+	record->spare = 0;
+	if (len > PF_LOG_BYTES)
+		len = PF_LOG_BYTES;
+	opaque(len);
+	if (len < 1 || len > PF_LOG_BYTES) {
+		bpf_ringbuf_discard(record, 0);
+		return 0;
+	}
+#ifdef BUILD_XDP
+	error = bpf_xdp_load_bytes(ctx, off, record->data, len);
+#else
+	error = bpf_skb_load_bytes(ctx, off, record->data, len);
+#endif
+	record->caplen = error ? 0 : len;
+	bpf_ringbuf_submit(record, 0);
+	return 0;
+}
+
+#endif
