@@ -219,7 +219,8 @@ func (w *lineWriter) address(r *Rule, a *RuleAddr) {
 	low := strconv.Itoa(int(a.Port.Low))
 	if a.Port.Op == OpEqual || a.Port.Op == OpNot {
 		if names := w.dialect != OpenBSD; names != w.options.SwapPorts {
-			if name := serviceName(a.Port.Low, r.Protocol); name != "" {
+			// pfctl prints names that it would not read, such as "cl/1".
+			if name := serviceName(a.Port.Low, r.Protocol); name != "" && nameText(name) == name {
 				low = name
 			}
 		}

@@ -518,7 +518,7 @@ func (p *parser) macroValue(s *Statement, token token) {
 		return
 	}
 	printed := name
-	if token.quoted {
+	if token.quoted || strings.Contains(name, "\\") {
 		printed = nameText(name)
 	}
 	p.directive(DirectiveMacro, printed+" = "+quote(s.Value))
