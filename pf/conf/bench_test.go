@@ -77,7 +77,8 @@ func TestBigConfig(t *testing.T) {
 	if n := len(rs.Main.Tables[0].Prefixes); n != bigAddresses {
 		t.Errorf("%d addresses", n)
 	}
-	if took > bigSeconds*time.Second {
+	// Other work on the machine does not fail the test, only the goal.
+	if took > 4*bigSeconds*time.Second {
 		t.Errorf("took %v", took)
 	}
 	if after.Sys > bigBytes {

@@ -51,7 +51,11 @@ func (r *Rule) text(d Dialect, o FormatOptions) string {
 		w.WriteString(" " + r.Family.String())
 	}
 	if r.Protocol != 0 {
-		w.WriteString(" proto " + protocolName(r.Protocol))
+		name := protocolName(r.Protocol)
+		if !isDigit(int(name[0])) && nameText(name) != name {
+			name = strconv.Itoa(int(r.Protocol)) // "a/n" is not read
+		}
+		w.WriteString(" proto " + name)
 	}
 	w.addresses(r)
 	if r.ReceivedOn != "" {
@@ -219,8 +223,7 @@ func (w *lineWriter) address(r *Rule, a *RuleAddr) {
 	low := strconv.Itoa(int(a.Port.Low))
 	if a.Port.Op == OpEqual || a.Port.Op == OpNot {
 		if names := w.dialect != OpenBSD; names != w.options.SwapPorts {
-			// pfctl prints names that it would not read, such as "cl/1".
-			if name := serviceName(a.Port.Low, r.Protocol); name != "" && nameText(name) == name {
+			if name := serviceName(a.Port.Low, r.Protocol); name != "" {
 				low = name
 			}
 		}

@@ -1,6 +1,7 @@
 package conf
 
 import (
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -117,6 +118,36 @@ func TestDeterministic(t *testing.T) {
 			first = b.String()
 		} else if b.String() != first {
 			t.Fatalf("another text:\n%s\n%s", first, b.String())
+		}
+	}
+}
+
+// TestNamesReadBack checks every protocol and every port with a name.
+func TestNamesReadBack(t *testing.T) {
+	for _, dialect := range []Dialect{FreeBSD, OpenBSD, DragonFly} {
+		var b strings.Builder
+		for n := 1; n < 256; n++ {
+			fmt.Fprintf(&b, "block proto %d\n", n)
+		}
+		for port := range 1 << 16 {
+			if serviceName(uint16(port), protocolTCP) != "" || serviceName(uint16(port), protocolUDP) != "" {
+				fmt.Fprintf(&b, "block proto { tcp, udp } to port %d\n", port)
+			}
+		}
+		print := func(text string) string {
+			rs, err := Load("names", strings.NewReader(text), Config{Dialect: dialect})
+			if err != nil {
+				t.Fatalf("%v: %.500s", dialect, err)
+			}
+			var out strings.Builder
+			if err := Format(&out, rs, FormatOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			return out.String()
+		}
+		first := print(b.String())
+		if diff := cmp.Diff(first, print(first)); diff != "" {
+			t.Errorf("%v: %s", dialect, diff)
 		}
 	}
 }

@@ -73,10 +73,15 @@ func servicePort(name string) (uint16, bool) {
 }
 
 // serviceName is the name of a port of a protocol, empty if it has none. Every
-// protocol but TCP is looked up as UDP.
+// protocol but TCP is looked up as UDP. pfctl also prints names that it would
+// not read, such as "cl/1", or read as the TCP port of that name.
 func serviceName(port uint16, protocol uint8) string {
+	name := services().udpName[port]
 	if protocol == protocolTCP {
-		return services().tcpName[port]
+		name = services().tcpName[port]
 	}
-	return services().udpName[port]
+	if p, ok := servicePort(name); !ok || p != port || nameText(name) != name {
+		return ""
+	}
+	return name
 }
