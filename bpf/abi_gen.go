@@ -22,6 +22,8 @@ type NetisrHeader = gen.AbiNetisrHeader
 type PFRule = gen.AbiPfRule
 type PFRuleExt = gen.AbiPfRuleExt
 type PFRuleset = gen.AbiPfRuleset
+type PFRoots = gen.AbiPfRoots
+type PFTreeNode = gen.AbiPfTreeNode
 type PFRuleCounters = gen.AbiPfRuleCounters
 type PFPool = gen.AbiPfPool
 type PFState = gen.AbiPfState
@@ -320,6 +322,8 @@ const (
 const (
 	PFHookTest  = uint32(gen.AbiPfHookPF_HOOK_TEST)
 	PFHookRules = uint32(gen.AbiPfHookPF_HOOK_RULES)
+	PFHookError = uint32(gen.AbiPfHookPF_HOOK_ERROR)
+	PFHookNAT   = uint32(gen.AbiPfHookPF_HOOK_NAT)
 )
 
 const (
@@ -373,6 +377,23 @@ const (
 const (
 	PFBlockReturn  = uint32(gen.AbiPfRulesetFlagsPF_BLOCK_RETURN)
 	PFStateIfbound = uint32(gen.AbiPfRulesetFlagsPF_STATE_IFBOUND)
+	PFTrees        = uint32(gen.AbiPfRulesetFlagsPF_TREES)
+)
+
+const (
+	PFTreeParts = uint32(gen.AbiPfTreeLimitsPF_TREE_PARTS)
+	PFTreeWords = uint32(gen.AbiPfTreeLimitsPF_TREE_WORDS)
+	PFTreeDepth = uint32(gen.AbiPfTreeLimitsPF_TREE_DEPTH)
+	PFTreeLeaf  = uint32(gen.AbiPfTreeLimitsPF_TREE_LEAF)
+	PFTreeRoots = uint32(gen.AbiPfTreeLimitsPF_TREE_ROOTS)
+)
+
+const (
+	PFWordSrc   = uint32(gen.AbiPfTreeWordPF_WORD_SRC)
+	PFWordDst   = uint32(gen.AbiPfTreeWordPF_WORD_DST)
+	PFWordSport = uint32(gen.AbiPfTreeWordPF_WORD_SPORT)
+	PFWordDport = uint32(gen.AbiPfTreeWordPF_WORD_DPORT)
+	PFWordProto = uint32(gen.AbiPfTreeWordPF_WORD_PROTO)
 )
 
 const (
@@ -419,11 +440,12 @@ const (
 )
 
 const (
-	PFStateSloppy = uint32(gen.AbiPfStateFlagsPF_STATE_SLOPPY)
-	PFStateNAT    = uint32(gen.AbiPfStateFlagsPF_STATE_NAT)
-	PFStateLog    = uint32(gen.AbiPfStateFlagsPF_STATE_LOG)
-	PFStateWire   = uint32(gen.AbiPfStateFlagsPF_STATE_WIRE)
-	PFStateStack  = uint32(gen.AbiPfStateFlagsPF_STATE_STACK)
+	PFStateSloppy    = uint32(gen.AbiPfStateFlagsPF_STATE_SLOPPY)
+	PFStateAllowopts = uint32(gen.AbiPfStateFlagsPF_STATE_ALLOWOPTS)
+	PFStateNAT       = uint32(gen.AbiPfStateFlagsPF_STATE_NAT)
+	PFStateLog       = uint32(gen.AbiPfStateFlagsPF_STATE_LOG)
+	PFStateWire      = uint32(gen.AbiPfStateFlagsPF_STATE_WIRE)
+	PFStateStack     = uint32(gen.AbiPfStateFlagsPF_STATE_STACK)
 )
 
 const (
@@ -433,4 +455,17 @@ const (
 const (
 	PfresMatch    = uint32(gen.AbiPfLogReasonPFRES_MATCH)
 	PfresIpoption = uint32(gen.AbiPfLogReasonPFRES_IPOPTION)
+)
+
+const (
+	PFNATUnknown    = uint32(gen.AbiPfNatPF_NAT_UNKNOWN)
+	PFNATNone       = uint32(gen.AbiPfNatPF_NAT_NONE)
+	PFNATTranslated = uint32(gen.AbiPfNatPF_NAT_TRANSLATED)
+	PFNATPass       = uint32(gen.AbiPfNatPF_NAT_PASS)
+)
+
+const (
+	PFICMPOther = uint32(gen.AbiPfIcmpWayPF_ICMP_OTHER)
+	PFICMPQuery = uint32(gen.AbiPfIcmpWayPF_ICMP_QUERY)
+	PFICMPReply = uint32(gen.AbiPfIcmpWayPF_ICMP_REPLY)
 )

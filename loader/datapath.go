@@ -42,6 +42,8 @@ var stages = map[string]uint32{
 	"netisr_queue": bpf.ProtoNetisr,
 	"pf_test":      bpf.PFHookTest,
 	"pf_test_rule": bpf.PFHookRules,
+	"pf_error":     bpf.PFHookError,
+	"pf_nat":       bpf.PFHookNAT,
 }
 
 // protosw names the program array of each build.

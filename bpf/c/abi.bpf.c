@@ -44,6 +44,10 @@ struct {
 	enum pf_answer pf_answer;
 	struct pf_ruleset pf_ruleset;
 	enum pf_ruleset_flags pf_ruleset_flags;
+	enum pf_tree_limits pf_tree_limits;
+	enum pf_tree_word pf_tree_word;
+	struct pf_roots pf_roots;
+	struct pf_tree_node pf_tree_node;
 	struct pf_rule_counters pf_rule_counters;
 	struct pf_pool pf_pool;
 	enum pf_timeout pf_timeout;
@@ -56,6 +60,8 @@ struct {
 	struct pf_table_key pf_table_key;
 	struct pf_table_key6 pf_table_key6;
 	struct pf_pdesc pf_pdesc;
+	enum pf_icmp_way pf_icmp_way;
+	enum pf_nat pf_nat;
 	enum pf_log_limits pf_log_limits;
 	struct pf_log_record pf_log_record;
 	enum pf_log_reason pf_log_reason;

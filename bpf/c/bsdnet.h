@@ -362,6 +362,8 @@ struct mbuf {
 	__u32 frame_len;	/* bytes of the frame as it was received */
 	__u32 hook;		/* for REASON_NETISR_HOOK: enum pf_answer and codes */
 	__u32 redirect;		/* where the last redirect went: slot, for tests */
+	__u32 pf_tag;		/* number of pf's tag on it, 0: none */
+	__u32 spare;
 };
 
 /*
@@ -445,6 +447,8 @@ enum pf_limits {
 enum pf_hook {
 	PF_HOOK_TEST = 16,	/* states, the hook that is linked */
 	PF_HOOK_RULES,		/* evaluation */
+	PF_HOOK_ERROR,		/* ICMP errors about packets of states */
+	PF_HOOK_NAT,		/* translation rules */
 };
 
 enum pf_action {
@@ -519,7 +523,7 @@ struct pf_rule {
 	__u16 pool;		/* translation */
 	__u8 return_code;	/* ICMP code of the answer */
 	__u8 return_code6;	/* ICMPv6 code */
-	__u32 skip;		/* PF_ANCHOR: first line behind it */
+	__u32 skip;		/* PF_ANCHOR: first line behind it; in a tree: rank, the lowest decides */
 };
 
 /* How a blocked packet is answered: low byte of the mbuf's hook; then the codes. */
@@ -550,6 +554,40 @@ struct pf_ruleset {
 enum pf_ruleset_flags {
 	PF_BLOCK_RETURN = 1 << 0,
 	PF_STATE_IFBOUND = 1 << 1,
+	PF_TREES = 1 << 2,	/* the filter rules are in decision trees, too */
+};
+
+enum pf_tree_limits {
+	PF_TREE_PARTS = 4,	/* trees of one family and direction */
+	PF_TREE_WORDS = 16,	/* of a packet's key */
+	PF_TREE_DEPTH = 64,
+	PF_TREE_LEAF = 0xff,	/* in place of the word's number */
+	PF_TREE_ROOTS = 1,	/* line of the roots, and behind it of their best ranks */
+};
+
+/*
+ * Words of a packet's key, in host order: addresses by 32-bit words, the most
+ * significant first.
+ */
+enum pf_tree_word {
+	PF_WORD_SRC = 0,
+	PF_WORD_DST = 4,
+	PF_WORD_SPORT = 8,
+	PF_WORD_DPORT = 9,
+	PF_WORD_PROTO = 10,
+};
+
+/* Roots of the trees by [IPv6][direction][part]: number of a node, 0: none. */
+struct pf_roots {
+	__u32 root[2][2][PF_TREE_PARTS];
+};
+
+/* Four of them are a line; the number of a node is 4 * line + place. */
+struct pf_tree_node {
+	__u32 threshold;	/* left if the word is at most this; leaf: first line of its rules */
+	__u32 word;		/* enum pf_tree_word, or PF_TREE_LEAF */
+	__u32 left;		/* node; leaf: number of rules */
+	__u32 right;
 };
 
 struct pf_rule_counters {
@@ -642,12 +680,14 @@ struct pf_state {
 	__u32 creation;		/* jiffies */
 	__u32 packets[2];
 	__u64 bytes[2];
+	__u32 translation;	/* slot of the counters of the nat or rdr rule, 0: none */
+	__u16 packet_tag;	/* of its packets */
+	__u16 spare;
 };
 
 enum pf_state_flags {
 	PF_STATE_SLOPPY = 1 << 0,
-
-
+	PF_STATE_ALLOWOPTS = 1 << 1,
 	PF_STATE_NAT = 1 << 3,
 	PF_STATE_LOG = 1 << 4,
 	PF_STATE_WIRE = 1 << 5,	 /* for packets that come in */
@@ -726,6 +766,21 @@ enum pf_log_reason {
 	PFRES_IPOPTION = 8,
 };
 
+/* What the translation rules said. */
+enum pf_nat {
+	PF_NAT_UNKNOWN,		/* not asked yet */
+	PF_NAT_NONE,
+	PF_NAT_TRANSLATED,	/* naddr and nport hold what the packet is now */
+	PF_NAT_PASS,		/* likewise, and no filter rule is asked */
+};
+
+/* ICMP as a conversation. */
+enum pf_icmp_way {
+	PF_ICMP_OTHER,
+	PF_ICMP_QUERY,
+	PF_ICMP_REPLY,
+};
+
 /* What pf's programs tell each other of the packet in hand. */
 struct pf_pdesc {
 	__u8 addr[2][16];	/* key: of the packet's way, see pf_key */
@@ -748,9 +803,15 @@ struct pf_pdesc {
 	__u32 hash;
 	__u32 ifslot;
 	__u32 rule;		/* line of the rule that decided, 0: default */
-	__u32 spare;
+	__u32 translation;	/* slot of the counters of the nat or rdr rule */
 	__u8 wscale;		/* of a SYN: 0x80 and the shift, 0: none */
-	__u8 spare3[7];
+	__u8 icmp_way;		/* enum pf_icmp_way */
+	__u8 options;		/* 1: has IP options */
+	__u8 nat;		/* enum pf_nat */
+	__u8 tos;
+	__u8 fragment;		/* 1: not whole */
+	__u8 spare3[2];
+	__u32 words[PF_TREE_WORDS];
 	__u8 naddr[2][16];	/* the translated key; or what an ICMP error quotes */
 	__be16 nport[2];
 	__u32 spare4;

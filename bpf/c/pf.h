@@ -3,24 +3,11 @@
 #ifndef BSDNET_PF_H
 #define BSDNET_PF_H
 
+#include "pf_icmp.h"
 #include "pf_log.h"
 #include "pf_rules.h"
 #include "pf_translate.h"
-
-/* pf_account: the packet counts for a state and for the rule that made it. */
-inline_always void pf_account(ctx_t *ctx, struct pf_state *s, const struct mbuf *m, const struct pf_pdesc *pd, __u32 way)
-{
-	struct pf_rule_counters *counters = bpf_map_lookup_elem(&pf_rule_counts, &s->rule);
-	__u32 bytes = m->ip_len, n = packets(ctx);
-
-	way &= 1;
-	s->packets[way] += n;
-	s->bytes[way] += bytes;
-	if (counters) {
-		counters->packets[pd->dir & 1] += n;
-		counters->bytes[pd->dir & 1] += bytes;
-	}
-}
+#include "pf_tree.h"
 
 /* pf_free: gives up a state and its other key; whoever wins the tag does it. */
 inline_always void pf_free(struct pf_state *s, __u32 slot)
@@ -41,20 +28,18 @@ inline_always void pf_free(struct pf_state *s, __u32 slot)
 		__sync_fetch_and_add(&head->count, -1);
 }
 
-/* pf_track: the packet moves its state on; false: it does not belong to it. */
-inline_always bool pf_track(struct pf_state *s, const struct pf_pdesc *pd)
+/* pf_track: the packet moves its state on, if it belongs to it. */
+inline_always enum pf_tracked pf_track(struct pf_state *s, const struct pf_pdesc *pd)
 {
 	__u32 p = pd->dir == s->direction ? 0 : 1, q = 1 - p;
 
 	if (pd->proto != IPPROTO_TCP) {
 		pf_track_other(s, pd, p, q);
-		return true;
+		return PF_TRACK_OK;
 	}
-	if (!pd->header)
-		return true;
 	if (s->flags & PF_STATE_SLOPPY) {
 		pf_track_sloppy(s, pd, p, q);
-		return true;
+		return PF_TRACK_OK;
 	}
 	return pf_track_tcp(s, pd, p, q);
 }
@@ -88,8 +73,12 @@ STAGE(pf_test)
 	default:
 		break;
 	}
+	if (m->flags & M_FRAG)
+		stage(ctx, PF_HOOK_RULES); /* without ports it has no state */
+	if ((pd->proto == IPPROTO_ICMP || pd->proto == IPPROTO_ICMPV6) && pf_icmp_error(pd->af, pd->icmp_type))
+		stage(ctx, PF_HOOK_ERROR);
 	pf_counted(searches);
-	slot = pf_find(pd->addr, pd->port, pd->proto, pd->af, pd->dir, pd->ifslot, pd->hash);
+	slot = pf_find(pd, 0, pd->dir, pd->proto, pd->hash);
 	if (slot == PF_NOSLOT)
 		stage(ctx, PF_HOOK_RULES);
 	s = pf_state_slot(slot);
@@ -111,14 +100,21 @@ STAGE(pf_test)
 		pf_free(primary, first);
 		stage(ctx, PF_HOOK_RULES);
 	}
-	if (!pf_track(primary, pd)) {
+	switch (pf_track(primary, pd)) {
+	case PF_TRACK_MISMATCH:
 		pf_counted(state_mismatch);
 		return drop(REASON_PF_STATE);
+	case PF_TRACK_OK:
+		primary->expire = now;
+		break;
+	default:
+		break;
 	}
-	primary->expire = now;
 	if (primary->flags & PF_STATE_LOG)
 		pf_log_packet(ctx, m, primary->rule, PF_PASS, PFRES_MATCH);
-	pf_account(ctx, primary, m, pd, pd->dir == primary->direction ? 0 : 1);
+	pf_account(ctx, primary, m, pd);
+	if (!pf_state_lets(primary, m, pd))
+		return drop(REASON_PF_BLOCK);
 	if (s->peer != slot) {
 		struct pf_state *other = pf_state_slot(s->peer);
 
@@ -130,77 +126,36 @@ STAGE(pf_test)
 	pfil_continue(ctx, m);
 }
 
-/* pf_inner: a packet quoted in an ICMP error, by the way of the packet that it quotes. */
-inline_always bool pf_error_state(ctx_t *ctx, struct mbuf *m, struct pf_pdesc *pd, __u32 *slot)
+/*
+ * pf_collides: a key that the new state will have is another's already, so
+ * that replies could not be told apart.
+ */
+inline_always bool pf_collides(struct pf_pdesc *pd, bool translated, __u32 rule_flags)
 {
 	struct pf_state_head *head = pf_state_head_get();
-	__u8 proto, dir = pd->dir == PFIL_IN ? PFIL_OUT : PFIL_IN;
-	/* What is quoted went the other way: its source is where this one's destination is. */
-	__u32 s = dir == PFIL_IN ? 0 : 1;
-	__u64 off = m->l4_off + 8;
-	__be16 *ports;
+	__u8 far = pd->dir == PFIL_IN ? PFIL_OUT : PFIL_IN;
+	__u32 anyif = rule_flags & PFR_IFBOUND ? 0 : PF_FIND_ANYIF;
+	__u32 hash = pd->hash;
 
-	if (!head || !pd->header)
-		return false;
-	__builtin_memset(pd->naddr, 0, sizeof(pd->naddr));
-	pd->nport[0] = pd->nport[1] = 0;
-	s &= 1;
-	if (pd->af == 4) {
-		struct iphdr *ip;
-
-		if (pd->icmp_type != 3 && pd->icmp_type != 4 && pd->icmp_type != 5 && pd->icmp_type != 11 && pd->icmp_type != 12)
-			return false;
-		pull(ctx, off + sizeof(*ip) + 8);
-		opaque(off);
-		if (off > L4_OFF_MAX)
-			return false;
-		ip = frame(ctx) + off;
-		opaque(ip);
-		if ((void *)(ip + 1) > frame_end(ctx) || ip->ihl < 5 || (ip->frag_off & bpf_htons(IP_OFFMASK)))
-			return false;
-		*(__u32 *)pd->naddr[s] = ip->saddr;
-		*(__u32 *)pd->naddr[1 - s] = ip->daddr;
-		proto = ip->protocol;
-		off += ip->ihl * 4;
-	} else {
-		struct ipv6hdr *ip6;
-
-		if (pd->icmp_type < 1 || pd->icmp_type > 4)
-			return false;
-		pull(ctx, off + sizeof(*ip6) + 8);
-		opaque(off);
-		if (off > L4_OFF_MAX)
-			return false;
-		ip6 = frame(ctx) + off;
-		opaque(ip6);
-		if ((void *)(ip6 + 1) > frame_end(ctx))
-			return false;
-		__builtin_memcpy(pd->naddr[s], &ip6->saddr, 16);
-		__builtin_memcpy(pd->naddr[1 - s], &ip6->daddr, 16);
-		proto = ip6->nexthdr;
-		off += sizeof(*ip6);
+	if (anyif && pf_find(pd, anyif, pd->dir, pd->proto, hash) != PF_NOSLOT)
+		return true;
+	if (translated) {
+		if (!head)
+			return true;
+		hash = pf_hash(pd->naddr, pd->nport, pd->proto, pd->af, head->seed);
+		anyif |= PF_FIND_TRANSLATED;
 	}
-	opaque(off);
-	if (off > L4_OFF_MAX + 128)
-		return false;
-	ports = frame(ctx) + off;
-	opaque(ports);
-	if ((void *)(ports + 4) > frame_end(ctx))
-		return false;
-	if (proto == IPPROTO_TCP || proto == IPPROTO_UDP) {
-		pd->nport[s] = ports[0];
-		pd->nport[1 - s] = ports[1];
-	} else if (proto == IPPROTO_ICMP || proto == IPPROTO_ICMPV6) {
-		pd->nport[0] = pd->nport[1] = ports[2];
-	}
-	*slot = pf_find(pd->naddr, pd->nport, proto, pd->af, dir, pd->ifslot,
-			pf_hash(pd->naddr, pd->nport, proto, pd->af, head->seed));
-	return *slot != PF_NOSLOT;
+	return pf_find(pd, anyif, far, pd->proto, hash) != PF_NOSLOT;
 }
 
-/* pf_insert: a state for the packet in hand. PF_NOSLOT: there was no room. */
-inline_always __u32 pf_insert(const struct pf_pdesc *pd, bool translated, const struct pf_rule *r, __u8 flags)
+/*
+ * pf_insert: a state for the packet in hand, made by a filter rule or, with
+ * none, by the default. PF_NOSLOT: there was no room.
+ */
+inline_always __u32 pf_insert(struct pf_pdesc *pd, const struct mbuf *m, bool translated, __u32 rule, __u32 rule_flags,
+			      __u32 translation)
 {
+	__u8 flags = 0;
 	struct pf_state_head *head = pf_state_head_get();
 	struct pf_settings *set = pf_settings_get();
 	__u8 side = pd->dir == PFIL_IN ? PF_STATE_WIRE : PF_STATE_STACK;
@@ -215,17 +170,26 @@ inline_always __u32 pf_insert(const struct pf_pdesc *pd, bool translated, const 
 		pf_counted(state_limit);
 		return PF_NOSLOT;
 	}
+	if (pf_collides(pd, translated, rule_flags)) {
+		__sync_fetch_and_add(&head->count, -1);
+		pf_counted(state_insert);
+		return PF_NOSLOT;
+	}
 	slot = pf_claim(pd->hash);
 	s = slot == PF_NOSLOT ? NULL : pf_state_slot(slot);
 	if (!s)
 		goto full;
-	s->ifslot = r->flags & PFR_IFBOUND ? pd->ifslot : IFNET_SLOTS;
-	s->rule = r->number;
+	s->ifslot = rule_flags & PFR_IFBOUND ? pd->ifslot : IFNET_SLOTS;
+	s->rule = rule;
+	s->translation = translation;
+	s->tag = m->pf_tag;
 	s->creation = s->expire = bpf_jiffies64();
 	alias = slot;
-	if (r->flags & PFR_SLOPPY)
+	if (rule_flags & PFR_SLOPPY)
 		flags |= PF_STATE_SLOPPY;
-	if (r->flags & PFR_LOG_ALL)
+	if (rule_flags & PFR_ALLOWOPTS)
+		flags |= PF_STATE_ALLOWOPTS;
+	if (rule_flags & PFR_LOG_ALL)
 		flags |= PF_STATE_LOG;
 	if (translated) {
 		__u32 hash = pf_hash(pd->naddr, pd->nport, pd->proto, pd->af, head->seed);
@@ -254,6 +218,45 @@ full:
 	return PF_NOSLOT;
 }
 
+/* pf_redirect_port: maps the ports of a rule onto those of a pool, which begin again at their end. */
+inline_always __u32 pf_redirect_port(const struct pf_rule *r, const struct pf_pool *pool, __u32 port)
+{
+	__u32 low = pool->port[0], high = pool->port[1], span = high - low + 1;
+
+	if (!high)
+		return low;
+	port = low + (span ? (port - r->dport[0]) % span : 0);
+	return port > 65535 ? port - 65535 : port;
+}
+
+/*
+ * pf_choose_port: a port that makes the translated key nobody else's. A small
+ * range is searched whole, of a large one random ports are tried.
+ * The verifier walks it once.
+ */
+__noinline int pf_choose_port(struct pf_pdesc *pd, __u32 change, __u32 low, __u32 span)
+{
+	struct pf_state_head *head = pf_state_head_get();
+	__u32 random = bpf_get_prandom_u32();
+
+	if (!pd || !head)
+		return false;
+	change &= 1;
+	for (__u32 i = 0; i < PF_PORT_TRIES; i++) {
+		__u32 hash;
+
+		if (span > PF_PORT_TRIES)
+			random = bpf_get_prandom_u32();
+		else if (i >= span)
+			return false;
+		pd->nport[change] = bpf_htons(low + (random + i) % (span ? span : 1));
+		hash = pf_hash(pd->naddr, pd->nport, pd->proto, pd->af, head->seed);
+		if (pf_find(pd, PF_FIND_TRANSLATED, PFIL_IN, pd->proto, hash) == PF_NOSLOT)
+			return true;
+	}
+	return false;
+}
+
 /*
  * pf_choose: the translated key of a new state: what the other side will see
  * of it. For nat the source changes, for rdr the destination. False: no port
@@ -261,17 +264,17 @@ full:
  */
 inline_always bool pf_choose(struct pf_pdesc *pd, const struct pf_rule *r)
 {
-	struct pf_state_head *head = pf_state_head_get();
 	__u32 number = r->pool;
 	struct pf_pool *pool = bpf_map_lookup_elem(&pf_pools, &number);
 	__u32 s = pd->dir == PFIL_IN ? 0 : 1;
 	bool nat = r->action == PF_NAT;
 	__u32 change = nat ? s : 1 - s;
 	bool icmp = pd->proto == IPPROTO_ICMP || pd->proto == IPPROTO_ICMPV6;
+	bool ported = pd->proto == IPPROTO_TCP || pd->proto == IPPROTO_UDP;
 	__u32 low, high;
 
 	change &= 1;
-	if (!pool || pool->af != pd->af || !head)
+	if (!pool || pool->af != pd->af)
 		return false;
 	__builtin_memcpy(pd->naddr, pd->addr, 32);
 	*(__u32 *)pd->nport = *(__u32 *)pd->port;
@@ -286,32 +289,47 @@ inline_always bool pf_choose(struct pf_pdesc *pd, const struct pf_rule *r)
 	low = pool->port[0];
 	high = pool->port[1];
 	if (!nat) {
-		if (low && !icmp)
-			pd->nport[change] = bpf_htons(high > low ? low + (bpf_ntohs(pd->port[change]) - r->dport[0]) : low);
+		if (low && ported)
+			pd->nport[change] = bpf_htons(pf_redirect_port(r, pool, bpf_ntohs(pd->port[change])));
 		return true;
 	}
-	if (pd->proto != IPPROTO_TCP && pd->proto != IPPROTO_UDP && !icmp)
+	if (icmp && pf_icmp_error(pd->af, pd->icmp_type))
 		return true;
-	if (icmp) {
+	if (pd->icmp_way == PF_ICMP_QUERY) {
 		low = 1;
 		high = 65535;
+	} else if (!ported || (r->flags & PFR_STATIC_PORT) || !low) {
+		low = high = bpf_ntohs(pd->port[change]);
 	}
-	if ((r->flags & PFR_STATIC_PORT) || !low)
+	if (high < low)
+		high = low;
+	if (pf_choose_port(pd, change, low, high - low + 1))
 		return true;
-	for (__u32 i = 0; i < PF_PORT_TRIES; i++) {
-		__u32 span = high - low + 1;
-		__u16 p = low + bpf_get_prandom_u32() % (span ? span : 1);
-		__u32 hash;
-
-		pd->nport[change] = bpf_htons(p);
-		if (icmp)
-			pd->nport[0] = pd->nport[1] = pd->nport[change];
-		hash = pf_hash(pd->naddr, pd->nport, pd->proto, pd->af, head->seed);
-		if (pf_find(pd->naddr, pd->nport, pd->proto, pd->af, PFIL_IN, pd->ifslot, hash) == PF_NOSLOT)
-			return true;
-	}
 	pf_counted(translate);
 	return false;
+}
+
+/* pf_made: the first packet of a state, and the state, count for the rules that made it. */
+inline_always void pf_made(ctx_t *ctx, const struct mbuf *m, const struct pf_pdesc *pd, __u32 slot)
+{
+	struct pf_state *s = pf_state_slot(slot);
+	struct pf_rule_counters *counters;
+
+	if (!s)
+		return;
+	s->packets[0] = packets(ctx);
+	s->bytes[0] = m->ip_len;
+	counters = bpf_map_lookup_elem(&pf_rule_counts, &s->rule);
+	if (counters)
+		counters->states++;
+	if (!s->translation)
+		return;
+	counters = bpf_map_lookup_elem(&pf_rule_counts, &s->translation);
+	if (counters) {
+		counters->states++;
+		counters->packets[pd->dir & 1] += packets(ctx);
+		counters->bytes[pd->dir & 1] += m->ip_len;
+	}
 }
 
 /* pf_block: a rule says no; the daemon answers where the rule says return. */
@@ -347,6 +365,50 @@ inline_always void pf_swap_keys(struct pf_pdesc *pd)
 }
 
 /*
+ * pf_nat: the translation rules, of which the first that matches counts.
+ * The filter rules see the packet as it will be.
+ */
+STAGE(pf_nat)
+{
+	struct pf_evaluation e = {.first = 1};
+	struct mbuf *m = mget();
+	struct pf_pdesc *pd = pf_pd();
+	const struct config *cfg;
+	const struct pf_ruleset *rs;
+	const struct pf_rule *r;
+	__u32 zero = 0;
+
+	if (!m || !pd)
+		return drop(REASON_MBUF);
+	cfg = config_of(m);
+	if (!cfg)
+		return drop(REASON_CONFIG);
+	e.pd = pd;
+	e.m = m;
+	e.tag = m->pf_tag;
+	e.ruleset = cfg->pf_ruleset % CONFIG_SLOTS;
+	rs = pf_line_at(e.ruleset, zero);
+	if (!rs)
+		return drop(REASON_CONFIG);
+	if (pd->dir == PFIL_IN)
+		pf_evaluate(&e, rs->rdr, rs->rdr_count);
+	else
+		pf_evaluate(&e, rs->nat, rs->nat_count);
+	m->pf_tag = e.tag;
+	pd->nat = PF_NAT_NONE;
+	if (!e.found || e.found_action == PF_NO)
+		stage(ctx, PF_HOOK_RULES);
+	r = pf_line_at(e.ruleset, e.found);
+	if (!r)
+		return drop(REASON_CONFIG);
+	if (!pf_choose(pd, r) || !pf_rewrite(ctx, m, pd, pd->naddr, pd->nport))
+		return drop(REASON_PF_TRANSLATE);
+	pd->nat = r->flags & PFR_NATPASS ? PF_NAT_PASS : PF_NAT_TRANSLATED;
+	pd->translation = r->number;
+	stage(ctx, PF_HOOK_RULES);
+}
+
+/*
  * pf_test_rule: for a packet without a state. Translation comes first, as the
  * older language has it; then the filter rules decide, and what passes leaves
  * a state behind.
@@ -360,85 +422,62 @@ STAGE(pf_test_rule)
 	const struct pf_ruleset *rs;
 	const struct pf_rule *r = NULL;
 	struct pf_rule_counters *counters;
-	__u32 lists[4], slot, zero = 0;
-	bool translated = false, natpass = false;
+	__u32 slot, zero = 0, rule = 0, rule_flags = 0;
+	bool translated;
 
 	if (!m || !pd)
 		return drop(REASON_MBUF);
 	cfg = config_of(m);
 	if (!cfg)
 		return drop(REASON_CONFIG);
-	if ((pd->proto == IPPROTO_ICMP || pd->proto == IPPROTO_ICMPV6) && pf_error_state(ctx, m, pd, &slot))
-		pfil_continue(ctx, m);
 	e.pd = pd;
 	e.m = m;
+	e.tag = m->pf_tag;
 	e.ruleset = cfg->pf_ruleset % CONFIG_SLOTS;
 	rs = pf_line_at(e.ruleset, zero);
 	if (!rs)
 		return drop(REASON_CONFIG);
-	lists[0] = pd->dir == PFIL_IN ? rs->rdr : rs->nat;
-	lists[1] = pd->dir == PFIL_IN ? rs->rdr_count : rs->nat_count;
-	lists[2] = rs->filter;
-	lists[3] = rs->filter_count;
+	if (pd->nat == PF_NAT_UNKNOWN && !(m->flags & M_FRAG) &&
+	    (pd->dir == PFIL_IN ? rs->rdr_count : rs->nat_count))
+		stage(ctx, PF_HOOK_NAT);
 
-	if (lists[1]) {
-		e.first = 1;
-		pf_evaluate(&e, lists[0], lists[1]);
-		e.first = 0;
-		if (e.found && e.found_action != PF_NO) {
-			r = pf_line_at(e.ruleset, e.found);
-			if (!r)
-				return drop(REASON_CONFIG);
-			if (!pf_choose(pd, r))
-				return drop(REASON_PF_TRANSLATE);
-			translated = true;
-			natpass = r->flags & PFR_NATPASS;
-		}
+	translated = pd->nat >= PF_NAT_TRANSLATED;
+	if (pd->nat != PF_NAT_PASS) {
+		/* The rules see the packet as it is now; its state begins with what it was. */
+		if (translated)
+			pf_swap_keys(pd);
+		pf_filter(&e, rs);
+		if (translated)
+			pf_swap_keys(pd);
 	}
-	if (translated) {
-		/* The rules see the packet as it will be; the state begins with what it was. */
-		if (!pf_rewrite(ctx, m, pd, pd->naddr, pd->nport))
-			return drop(REASON_PF_TRANSLATE);
-		pf_swap_keys(pd);
-		if (!natpass)
-			pf_evaluate(&e, lists[2], lists[3]);
-		pf_swap_keys(pd);
-	} else {
-		pf_evaluate(&e, lists[2], lists[3]);
+	m->pf_tag = e.tag;
+	if (e.found)
+		r = pf_line_at(e.ruleset, e.found);
+	if (r) {
+		rule = r->number;
+		rule_flags = r->flags;
 	}
-	if (!natpass) {
-		r = e.found ? pf_line_at(e.ruleset, e.found) : NULL;
-		if (r) {
-			counters = bpf_map_lookup_elem(&pf_rule_counts, &r->number);
-			if (counters) {
-				counters->packets[pd->dir & 1] += packets(ctx);
-				counters->bytes[pd->dir & 1] += m->ip_len;
-			}
-			if (r->flags & PFR_LOG)
-				pf_log_packet(ctx, m, r->number, r->action, PFRES_MATCH);
-			if (r->action == PF_DROP) {
-				pf_counted(match);
-				return pf_block(ctx, m, r);
-			}
-		}
+	counters = bpf_map_lookup_elem(&pf_rule_counts, &rule);
+	if (counters) {
+		counters->packets[pd->dir & 1] += packets(ctx);
+		counters->bytes[pd->dir & 1] += m->ip_len;
 	}
-	if (translated && !(r && (r->flags & (PFR_KEEP_STATE | PFR_NATPASS))) && r)
-		return drop(REASON_PF_TRANSLATE);
-	if (r && ((r->flags & PFR_KEEP_STATE) || natpass) && !(m->flags & M_FRAG_NOTFIRST)) {
-		slot = pf_insert(pd, translated, r, 0);
+	if (r && (rule_flags & PFR_LOG))
+		pf_log_packet(ctx, m, rule, r->action, PFRES_MATCH);
+	if (r && r->action == PF_DROP) {
+		pf_counted(match);
+		return pf_block(ctx, m, r);
+	}
+	if ((translated || (rule_flags & PFR_KEEP_STATE)) && !(m->flags & M_FRAG) &&
+	    !((pd->proto == IPPROTO_ICMP || pd->proto == IPPROTO_ICMPV6) && pf_icmp_error(pd->af, pd->icmp_type))) {
+		slot = pf_insert(pd, m, translated, rule, rule_flags, pd->translation);
 		if (slot == PF_NOSLOT)
 			return drop(REASON_PF_LIMIT);
-		counters = bpf_map_lookup_elem(&pf_rule_counts, &r->number);
-		if (counters)
-			counters->states++;
-		{
-			struct pf_state *s = pf_state_slot(slot);
-
-			if (s) {
-				s->packets[0] = packets(ctx);
-				s->bytes[0] = m->ip_len;
-			}
-		}
+		pf_made(ctx, m, pd, slot);
+	}
+	if (pd->options && !(rule_flags & PFR_ALLOWOPTS)) {
+		pf_counted(ip_option);
+		return drop(REASON_PF_BLOCK);
 	}
 	pfil_continue(ctx, m);
 }

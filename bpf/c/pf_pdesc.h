@@ -22,6 +22,10 @@
 #define ICMP_ECHO		8
 #define ICMP_TSTAMP		13
 #define ICMP_TSTAMPREPLY	14
+#define ICMP_IREQ		15
+#define ICMP_IREQREPLY		16
+#define ICMP_MASKREQ		17
+#define ICMP_MASKREPLY		18
 #define ICMP6_ECHO_REQUEST	128
 #define ICMP6_ECHO_REPLY	129
 
@@ -153,6 +157,48 @@ inline_always void pf_key_ports(struct pf_pdesc *pd, __be16 sport, __be16 dport)
 	}
 }
 
+/*
+ * pf_icmp_way: whether an ICMP packet asks or answers, and what. Others are
+ * conversations of their own, in one direction.
+ */
+inline_always enum pf_icmp_way pf_icmp_way(__u8 af, __u8 type, __u8 *query)
+{
+	*query = type;
+	if (af == 4) {
+		switch (type) {
+		case ICMP_ECHO:
+		case ICMP_TSTAMP:
+		case ICMP_IREQ:
+		case ICMP_MASKREQ:
+			return PF_ICMP_QUERY;
+		case ICMP_ECHOREPLY:
+			*query = ICMP_ECHO;
+			return PF_ICMP_REPLY;
+		case ICMP_TSTAMPREPLY:
+		case ICMP_IREQREPLY:
+		case ICMP_MASKREPLY:
+			*query = type - 1;
+			return PF_ICMP_REPLY;
+		}
+		return PF_ICMP_OTHER;
+	}
+	if (type == ICMP6_ECHO_REQUEST)
+		return PF_ICMP_QUERY;
+	if (type == ICMP6_ECHO_REPLY) {
+		*query = ICMP6_ECHO_REQUEST;
+		return PF_ICMP_REPLY;
+	}
+	return PF_ICMP_OTHER;
+}
+
+/* pf_icmp_error: the packet tells of another one. */
+inline_always bool pf_icmp_error(__u8 af, __u8 type)
+{
+	if (af == 4)
+		return type == 3 || type == 4 || type == 5 || type == 11 || type == 12;
+	return type >= 1 && type <= 4;
+}
+
 inline_always __u64 pf_mix(__u64 h, __u64 word)
 {
 	h ^= word;
@@ -183,8 +229,8 @@ enum pf_verdict {
 };
 
 /*
- * pf_setup: fills in pd. Headers must be there whole, except in fragments that
- * are not the first, which have none.
+ * pf_setup: fills in pd. Headers must be there whole, except in fragments,
+ * which count as having none.
  */
 inline_always enum pf_verdict pf_setup(ctx_t *ctx, struct mbuf *m, struct pf_pdesc *pd)
 {
@@ -197,17 +243,22 @@ inline_always enum pf_verdict pf_setup(ctx_t *ctx, struct mbuf *m, struct pf_pde
 	pd->dir = m->dir;
 	pd->ifslot = m->dir == PFIL_IN ? m->rcvif : m->ifp;
 	pd->l4_off = m->l4_off;
+	pd->tos = m->tos;
+	pd->fragment = !!(m->flags & M_FRAG);
 	if (!head || !pf_key_addrs(ctx, m, pd))
 		return PF_SHORT;
-	if (!m->l4_off || (m->flags & M_FRAG_NOTFIRST))
+	if ((m->proto == IPPROTO_ICMP && m->af == 6) || (m->proto == IPPROTO_ICMPV6 && m->af == 4))
+		return PF_NORMALIZED;
+	if (!m->l4_off || (m->flags & M_FRAG))
 		goto hash;
+	pd->options = m->af == 4 && m->l4_off - m->l3_off > sizeof(struct iphdr);
 	avail = m->l3_off + m->ip_len - m->l4_off;
 	switch (m->proto) {
 	case IPPROTO_TCP: {
 		struct tcp_header *th = pf_l4(ctx, m, sizeof(*th));
 
 		if (!th)
-			return m->flags & M_FRAG ? PF_OK : PF_SHORT;
+			return PF_SHORT;
 		pd->l4_len = (th->off >> 4) * 4;
 		if (pd->l4_len < sizeof(*th) || pd->l4_len > avail || !th->dport)
 			return PF_SHORT;
@@ -218,11 +269,11 @@ inline_always enum pf_verdict pf_setup(ctx_t *ctx, struct mbuf *m, struct pf_pde
 		pd->data_len = avail - pd->l4_len;
 		pf_key_ports(pd, th->sport, th->dport);
 		/* Combinations that no stack sends and that filters fall for. */
-		if ((th->flags & TH_SYN) && (th->flags & TH_RST))
+		if ((th->flags & TH_SYN) && (th->flags & (TH_RST | TH_FIN)))
 			return PF_NORMALIZED;
 		if (!(th->flags & (TH_SYN | TH_ACK | TH_RST)))
 			return PF_NORMALIZED;
-		if (!(th->flags & (TH_SYN | TH_ACK)) && (th->flags & (TH_FIN | TH_PUSH | TH_URG)))
+		if (!(th->flags & TH_ACK) && (th->flags & (TH_FIN | TH_PUSH | TH_URG)))
 			return PF_NORMALIZED;
 		if (pd->tcp_flags & TH_SYN)
 			pd->wscale = pf_wscale(ctx, m->l4_off, pd->l4_len);
@@ -232,8 +283,8 @@ inline_always enum pf_verdict pf_setup(ctx_t *ctx, struct mbuf *m, struct pf_pde
 		struct udp_header *uh = pf_l4(ctx, m, sizeof(*uh));
 
 		if (!uh)
-			return m->flags & M_FRAG ? PF_OK : PF_SHORT;
-		if (!uh->dport || (!(m->flags & M_FRAG) && packets(ctx) == 1 &&
+			return PF_SHORT;
+		if (!uh->dport || (packets(ctx) == 1 &&
 				   (bpf_ntohs(uh->len) > avail || bpf_ntohs(uh->len) < sizeof(*uh))))
 			return PF_SHORT;
 		pd->l4_len = sizeof(*uh);
@@ -243,19 +294,25 @@ inline_always enum pf_verdict pf_setup(ctx_t *ctx, struct mbuf *m, struct pf_pde
 	case IPPROTO_ICMP:
 	case IPPROTO_ICMPV6: {
 		struct icmp_header *ih = pf_l4(ctx, m, sizeof(*ih));
+		__u8 query;
 
-		if ((m->proto == IPPROTO_ICMP) != (m->af == 4))
-			break;
 		if (!ih)
-			return m->flags & M_FRAG ? PF_OK : PF_SHORT;
+			return PF_SHORT;
 		pd->l4_len = sizeof(*ih);
 		pd->icmp_type = ih->type;
 		pd->icmp_code = ih->code;
-		/* Queries and replies are one conversation, by their number. */
-		if (m->af == 4 ? (ih->type == ICMP_ECHO || ih->type == ICMP_ECHOREPLY ||
-				  ih->type == ICMP_TSTAMP || ih->type == ICMP_TSTAMPREPLY)
-			       : (ih->type == ICMP6_ECHO_REQUEST || ih->type == ICMP6_ECHO_REPLY))
-			pf_key_ports(pd, ih->id, ih->id);
+		/* The one who asks has the number as its port, the other the type. */
+		pd->icmp_way = pf_icmp_way(m->af, ih->type, &query);
+		switch (pd->icmp_way) {
+		case PF_ICMP_QUERY:
+			pf_key_ports(pd, ih->id, bpf_htons(query));
+			break;
+		case PF_ICMP_REPLY:
+			pf_key_ports(pd, bpf_htons(query), ih->id);
+			break;
+		default:
+			pf_key_ports(pd, 0, bpf_htons(query));
+		}
 		break;
 	}
 	}

@@ -105,12 +105,16 @@ inline_always bool pf_port_match(const struct pf_rule *r, const struct pf_pdesc 
 	return (port >= range[0] && port <= range[1]) != !!(r->flags & (source ? PFR_SPORT_NOT : PFR_DPORT_NOT));
 }
 
-/* pf_rule_match: all that a rule asks of a packet. */
-inline_always bool pf_rule_match(const struct pf_evaluation *e, const struct pf_rule *r)
+/*
+ * pf_rule_match: all that a rule asks of a packet, which has a tag. A function
+ * of its own, so that the verifier walks it once.
+ */
+__noinline int pf_rule_match(const struct pf_pdesc *pd, const struct pf_rule *r, __u32 ruleset, __u32 tag)
 {
 	const struct pf_rule_ext *ext = NULL;
-	const struct pf_pdesc *pd = e->pd;
 
+	if (!pd || !r)
+		return false;
 	if (!(r->flags & (pd->dir == PFIL_IN ? PFR_IN : PFR_OUT)))
 		return false;
 	if (r->af && r->af != pd->af)
@@ -120,7 +124,7 @@ inline_always bool pf_rule_match(const struct pf_evaluation *e, const struct pf_
 	if (!pf_interface_match(r, pd->ifslot))
 		return false;
 	if (r->ext && r->af == 6)
-		ext = pf_line_at(e->ruleset, r->ext);
+		ext = pf_line_at(ruleset, r->ext);
 	if (!pf_addr_match(r, ext, pd, true) || !pf_addr_match(r, ext, pd, false))
 		return false;
 	if (r->flags & (PFR_SPORT | PFR_DPORT)) {
@@ -137,15 +141,18 @@ inline_always bool pf_rule_match(const struct pf_evaluation *e, const struct pf_
 		if (pd->proto == IPPROTO_TCP || r->proto == IPPROTO_TCP)
 			return false;
 	}
+	/* A reply alone makes no state, so no rule that would keep one takes it. */
+	if (pd->icmp_way == PF_ICMP_REPLY && r->action == PF_PASS && (r->flags & (PFR_KEEP_STATE | PFR_SLOPPY)) == PFR_KEEP_STATE)
+		return false;
 	if ((r->flags & PFR_ICMP_TYPE) && (!pd->header || pd->icmp_type != r->icmp_type))
 		return false;
 	if ((r->flags & PFR_ICMP_CODE) && pd->icmp_code != r->icmp_code)
 		return false;
-	if (r->tos && r->tos != e->m->tos)
+	if (r->tos && r->tos != pd->tos)
 		return false;
-	if ((r->flags & PFR_FRAGMENT) && !(e->m->flags & M_FRAG))
+	if ((r->flags & PFR_FRAGMENT) && !pd->fragment)
 		return false;
-	if (r->tagged && (e->tag == r->tagged) == !!(r->flags & PFR_TAGGED_NOT))
+	if (r->tagged && (tag == r->tagged) == !!(r->flags & PFR_TAGGED_NOT))
 		return false;
 	if (r->probability && bpf_get_prandom_u32() > r->probability - 1)
 		return false;
@@ -166,13 +173,21 @@ static long pf_rule_step(__u32 index, void *context)
 	if (!r)
 		return 1;
 	e->line = line + 1;
+	if (r->action == PF_ANCHOR_END)
+		/* Quick, and something in there decided: skip is its first line. */
+		return (r->flags & PFR_QUICK) && e->found > r->skip;
 	counters = bpf_map_lookup_elem(&pf_rule_counts, &r->number);
 	if (counters)
 		counters->evaluations++;
-	if (!pf_rule_match(e, r))
+	if (!pf_rule_match(e->pd, r, e->ruleset, e->tag)) {
+		if (r->action == PF_ANCHOR)
+			e->line = r->skip;
 		return 0;
+	}
 	if (r->tag)
 		e->tag = r->tag;
+	if (r->action == PF_ANCHOR)
+		return 0;
 	if (r->action == PF_MATCH) {
 		if (counters)
 			counters->packets[e->pd->dir & 1]++;

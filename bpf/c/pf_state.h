@@ -46,15 +46,34 @@ inline_always __u32 pf_timeout_of(const struct pf_settings *set, __u64 states, _
 	return (__u64)value * (end - states) / (end - start);
 }
 
+/* Which of the keys in pd pf_find looks for, and on which interfaces. */
+enum pf_find_flags {
+	PF_FIND_TRANSLATED = 1 << 0,	/* naddr and nport */
+	PF_FIND_ANYIF = 1 << 1,
+};
+
 /*
- * pf_find: the slot whose key a packet has and that is for its direction and
- * interface; PF_NOSLOT if there is none. An expired state is none.
+ * pf_find: the slot of the state, expired or not, that packets of a direction
+ * with a key of pd belong to; PF_NOSLOT if there is none. A function of its
+ * own, so that the verifier walks it once.
  */
-inline_always __u32 pf_find(const __u8 addr[2][16], const __be16 port[2], __u8 proto, __u8 af,
-			    __u8 dir, __u32 ifslot, __u32 hash)
+__noinline __u32 pf_find(struct pf_pdesc *pd, __u32 flags, __u32 dir, __u32 proto, __u32 hash)
 {
 	__u8 side = dir == PFIL_IN ? PF_STATE_WIRE : PF_STATE_STACK;
+	const __u8 (*addr)[16];
+	const __be16 *port;
+	__u32 ifslot, af;
 
+	if (!pd)
+		return PF_NOSLOT;
+	addr = pd->addr;
+	port = pd->port;
+	if (flags & PF_FIND_TRANSLATED) {
+		addr = pd->naddr;
+		port = pd->nport;
+	}
+	ifslot = pd->ifslot;
+	af = pd->af;
 #pragma unroll
 	for (__u32 i = 0; i < 2 * PF_STATE_WINDOW; i++) {
 		__u32 slot = (pf_place(hash, i / PF_STATE_WINDOW) + i % PF_STATE_WINDOW) & (PF_STATES - 1);
@@ -70,7 +89,7 @@ inline_always __u32 pf_find(const __u8 addr[2][16], const __be16 port[2], __u8 p
 		    !(s->flags & side) || !pf_addr_equal(s->addr[0], addr[0]) ||
 		    !pf_addr_equal(s->addr[1], addr[1]))
 			continue;
-		if (s->ifslot != IFNET_SLOTS && s->ifslot != ifslot)
+		if (s->ifslot != IFNET_SLOTS && s->ifslot != ifslot && !(flags & PF_FIND_ANYIF))
 			continue;
 		return slot;
 	}
@@ -171,8 +190,7 @@ inline_always void pf_first(struct pf_state *s, const struct pf_pdesc *pd)
 inline_always void pf_track_other(struct pf_state *s, const struct pf_pdesc *pd, __u32 p, __u32 q)
 {
 	if (pd->proto == IPPROTO_ICMP || pd->proto == IPPROTO_ICMPV6) {
-		if (p)
-			s->timeout = PFTM_ICMP_ERROR_REPLY;
+		s->timeout = PFTM_ICMP_ERROR_REPLY;
 		return;
 	}
 	if (s->peers[p] < PFS_SINGLE)
@@ -217,6 +235,10 @@ inline_always void pf_track_sloppy(struct pf_state *s, const struct pf_pdesc *pd
 			/* The other side is never seen. */
 			s->peers[p] = PF_TCPS_ESTABLISHED;
 			s->peers[q] = PF_TCPS_ESTABLISHED;
+		} else if (s->peers[p] == PF_TCPS_CLOSING && s->peers[q] == PF_TCPS_ESTABLISHED &&
+			   s->seqlo[q & 1] == 0) {
+			/* Likewise, at its end. */
+			s->peers[q] = PF_TCPS_CLOSING;
 		}
 	}
 	if (flags & TH_RST)
@@ -224,16 +246,40 @@ inline_always void pf_track_sloppy(struct pf_state *s, const struct pf_pdesc *pd
 	s->timeout = pf_tcp_timeout(s->peers[p], s->peers[q]);
 }
 
+/* What a state says of a packet that has its key. */
+enum pf_tracked {
+	PF_TRACK_MISMATCH,
+	PF_TRACK_LOOSE,	/* let it pass, but it does not keep the state alive */
+	PF_TRACK_OK,
+};
+
+/*
+ * pf_reset_exact: a reset has the next sequence number, give or take one; or
+ * acknowledges exactly what the other sent and is not older than a window.
+ */
+inline_always bool pf_reset_exact(const struct pf_state *s, const struct pf_pdesc *pd, __u32 p, __u32 q,
+				  __u8 dws, __s32 skew)
+{
+	__u32 next;
+
+	p &= 1;
+	q &= 1;
+	next = s->seqlo[p];
+	if (pd->seq == next || pd->seq == next + 1 || pd->seq + 1 == next)
+		return true;
+	return (pd->tcp_flags & TH_ACK) && skew == 0 && SEQ_GEQ(pd->seq, next - ((__u32)s->win[q] << dws)) &&
+	       SEQ_GEQ(next + 1, pd->seq);
+}
+
 /*
  * pf_track_tcp: sequence numbers within the windows that both sides opened,
  * after Guido van Rooij, "Real Stateful TCP Packet Filtering in IP Filter".
- * p sent the packet, q is the other. False: the packet is not of this
- * connection.
+ * p sent the packet, q is the other.
  */
-inline_always bool pf_track_tcp(struct pf_state *s, const struct pf_pdesc *pd, __u32 p, __u32 q)
+inline_always enum pf_tracked pf_track_tcp(struct pf_state *s, const struct pf_pdesc *pd, __u32 p, __u32 q)
 {
 	__u8 flags = pd->tcp_flags, sws = 0, dws = 0;
-	__u32 seq = pd->seq, ack = pd->ack, win = pd->win, end;
+	__u32 seq = pd->seq, ack = pd->ack, win = pd->win, end, data_end;
 	__s32 skew;
 
 	p &= 1;
@@ -245,6 +291,9 @@ inline_always bool pf_track_tcp(struct pf_state *s, const struct pf_pdesc *pd, _
 	end = seq + pd->data_len;
 	if (flags & TH_SYN)
 		end++;
+	data_end = end;
+	if (flags & TH_FIN)
+		end++; /* not counted in the window */
 	if (s->seqlo[p] == 0) {
 		/* The first packet of this side. */
 		if ((flags & TH_SYN) && (s->wscale[q] & PF_WSCALE_FLAG)) {
@@ -260,8 +309,6 @@ inline_always bool pf_track_tcp(struct pf_state *s, const struct pf_pdesc *pd, _
 				s->wscale[q] = 0;
 			}
 		}
-		if (flags & TH_FIN)
-			end++;
 		s->seqlo[p] = seq;
 		if (s->peers[p] < PF_TCPS_SYN_SENT)
 			s->peers[p] = PF_TCPS_SYN_SENT;
@@ -274,21 +321,18 @@ inline_always bool pf_track_tcp(struct pf_state *s, const struct pf_pdesc *pd, _
 		}
 		if (win > s->win[p])
 			s->win[p] = win;
-	} else if (flags & TH_FIN) {
-		end++;
 	}
 	if (!(flags & TH_ACK) ||
 	    (ack == 0 && (flags & (TH_ACK | TH_RST)) == (TH_ACK | TH_RST)) ||
 	    s->peers[q] < PF_TCPS_SYN_SENT)
 		ack = s->seqlo[q];
 	if (seq == end)
-		seq = end = s->seqlo[p]; /* no data: be lenient */
+		seq = end = data_end = s->seqlo[p]; /* no data: be lenient */
 	skew = s->seqlo[q] - ack;
 
-	if (SEQ_GEQ(s->seqhi[p], end) && SEQ_GEQ(seq, s->seqlo[p] - ((__u32)s->win[q] << dws)) &&
+	if (SEQ_GEQ(s->seqhi[p], data_end) && SEQ_GEQ(seq, s->seqlo[p] - ((__u32)s->win[q] << dws)) &&
 	    skew >= -MAXACKWINDOW && skew <= (MAXACKWINDOW << sws) &&
-	    (!(flags & TH_RST) || pd->seq == s->seqlo[p] || pd->seq == s->seqlo[p] + 1 ||
-	     pd->seq + 1 == s->seqlo[p])) {
+	    (!(flags & TH_RST) || pf_reset_exact(s, pd, p, q, dws, skew))) {
 		__u32 opened = win << sws;
 
 		if (s->win[p] < win)
@@ -310,11 +354,11 @@ inline_always bool pf_track_tcp(struct pf_state *s, const struct pf_pdesc *pd, _
 		if (flags & TH_RST)
 			s->peers[p] = s->peers[q] = PF_TCPS_TIME_WAIT;
 		s->timeout = pf_tcp_timeout(s->peers[p], s->peers[q]);
-		return true;
+		return PF_TRACK_OK;
 	}
 	if ((s->peers[q] < PF_TCPS_SYN_SENT || s->peers[q] >= PF_TCPS_FIN_WAIT_2 ||
 	     s->peers[p] >= PF_TCPS_FIN_WAIT_2) &&
-	    SEQ_GEQ(s->seqhi[p] + MAXACKWINDOW, end) &&
+	    SEQ_GEQ(s->seqhi[p] + MAXACKWINDOW, data_end) &&
 	    SEQ_GEQ(seq, s->seqlo[p] - MAXACKWINDOW)) {
 		/* A connection taken up in the middle, or at its end. */
 		__u32 opened = win << sws;
@@ -329,7 +373,7 @@ inline_always bool pf_track_tcp(struct pf_state *s, const struct pf_pdesc *pd, _
 			s->peers[p] = PF_TCPS_CLOSING;
 		if (flags & TH_RST)
 			s->peers[p] = s->peers[q] = PF_TCPS_TIME_WAIT;
-		return true;
+		return PF_TRACK_LOOSE;
 	}
 	if (s->peers[p] == PF_TCPS_SYN_SENT && s->peers[q] == PF_TCPS_SYN_SENT) {
 		/* Both still open: begin anew with the next one. */
@@ -337,7 +381,7 @@ inline_always bool pf_track_tcp(struct pf_state *s, const struct pf_pdesc *pd, _
 		s->seqhi[p] = 1;
 		s->win[p] = 1;
 	}
-	return false;
+	return PF_TRACK_MISMATCH;
 }
 
 #endif

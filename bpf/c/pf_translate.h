@@ -57,6 +57,23 @@ inline_always __u32 pf_l4_sum_offset(__u8 proto)
 	return 0;
 }
 
+#ifdef BUILD_TC
+#define PF_F_IPV6	(1ULL << 7)	/* BPF_F_IPV6 of Linux 6.16 */
+
+/*
+ * pf_pseudo_replace: mends a checksum for other addresses. IPv6 has no header
+ * checksum that makes up for them in the sum of the whole packet, which older
+ * kernels do not know.
+ */
+inline_always bool pf_pseudo_replace(ctx_t *ctx, __u32 at, __u64 diff, __u64 flags, __u8 af)
+{
+	flags |= BPF_F_PSEUDO_HDR;
+	if (af == 6 && !bpf_l4_csum_replace(ctx, at, 0, diff, flags | PF_F_IPV6))
+		return true;
+	return !bpf_l4_csum_replace(ctx, at, 0, diff, flags);
+}
+#endif
+
 /*
  * pf_rewrite: puts source and destination of a key into the packet, in place
  * of those in pd. The key is placed for pd's direction. False: the packet
@@ -101,8 +118,13 @@ inline_always bool pf_rewrite(ctx_t *ctx, struct mbuf *m, const struct pf_pdesc 
 		__u32 pseudo = addr_diff ? pf_fold(addr_diff) : 0;
 		bool covers = pd->proto != IPPROTO_ICMP; /* has addresses in its sum */
 
+		if (pd->icmp_way == PF_ICMP_REPLY) {
+			nports[0] = nports[1];
+			oports[0] = oports[1];
+		}
 		if (icmp) {
-			port_diff = (__u64)nports[0] + (__u16)~oports[0];
+			if (pd->icmp_way != PF_ICMP_OTHER)
+				port_diff = (__u64)nports[0] + (__u16)~oports[0];
 		} else {
 			port_diff = (__u64)nports[0] + (__u16)~oports[0] + nports[1] + (__u16)~oports[1];
 		}
@@ -110,7 +132,8 @@ inline_always bool pf_rewrite(ctx_t *ctx, struct mbuf *m, const struct pf_pdesc 
 		if (!l4)
 			return false;
 		if (icmp) {
-			((struct icmp_header *)l4)->id = nports[0];
+			if (pd->icmp_way != PF_ICMP_OTHER)
+				((struct icmp_header *)l4)->id = nports[0];
 		} else {
 			((struct udp_header *)l4)->sport = nports[0];
 			((struct udp_header *)l4)->dport = nports[1];
@@ -121,8 +144,7 @@ inline_always bool pf_rewrite(ctx_t *ctx, struct mbuf *m, const struct pf_pdesc 
 			__u32 at = m->l4_off + sum_at;
 			__u64 flags = pd->proto == IPPROTO_UDP ? BPF_F_MARK_MANGLED_0 : 0;
 
-			if (covers && pseudo &&
-			    bpf_l4_csum_replace(ctx, at, 0, pseudo, flags | BPF_F_PSEUDO_HDR))
+			if (covers && pseudo && !pf_pseudo_replace(ctx, at, pseudo, flags, pd->af))
 				return false;
 			if (bpf_l4_csum_replace(ctx, at, 0, pf_fold(port_diff), flags))
 				return false;

@@ -172,6 +172,8 @@ type AbiMbuf struct {
 	FrameLen uint32
 	Hook     uint32
 	Redirect uint32
+	PfTag    uint32
+	Spare    uint32
 	_        [4]byte
 }
 
@@ -307,6 +309,16 @@ type AbiPfHook uint32
 const (
 	AbiPfHookPF_HOOK_TEST  AbiPfHook = 16
 	AbiPfHookPF_HOOK_RULES AbiPfHook = 17
+	AbiPfHookPF_HOOK_ERROR AbiPfHook = 18
+	AbiPfHookPF_HOOK_NAT   AbiPfHook = 19
+)
+
+type AbiPfIcmpWay uint32
+
+const (
+	AbiPfIcmpWayPF_ICMP_OTHER AbiPfIcmpWay = 0
+	AbiPfIcmpWayPF_ICMP_QUERY AbiPfIcmpWay = 1
+	AbiPfIcmpWayPF_ICMP_REPLY AbiPfIcmpWay = 2
 )
 
 type AbiPfLimits uint32
@@ -350,34 +362,49 @@ type AbiPfLogRecord struct {
 	Data   [160]uint8
 }
 
+type AbiPfNat uint32
+
+const (
+	AbiPfNatPF_NAT_UNKNOWN    AbiPfNat = 0
+	AbiPfNatPF_NAT_NONE       AbiPfNat = 1
+	AbiPfNatPF_NAT_TRANSLATED AbiPfNat = 2
+	AbiPfNatPF_NAT_PASS       AbiPfNat = 3
+)
+
 type AbiPfPdesc struct {
-	_        structs.HostLayout
-	Addr     [2][16]uint8
-	Port     [2]uint16
-	Proto    uint8
-	Af       uint8
-	Dir      uint8
-	TcpFlags uint8
-	IcmpType uint8
-	IcmpCode uint8
-	Ttl      uint8
-	Header   uint8
-	Seq      uint32
-	Ack      uint32
-	DataLen  uint32
-	Win      uint16
-	L4Off    uint16
-	L4Len    uint16
-	Tag      uint16
-	Hash     uint32
-	Ifslot   uint32
-	Rule     uint32
-	Spare    uint32
-	Wscale   uint8
-	Spare3   [7]uint8
-	Naddr    [2][16]uint8
-	Nport    [2]uint16
-	Spare4   uint32
+	_           structs.HostLayout
+	Addr        [2][16]uint8
+	Port        [2]uint16
+	Proto       uint8
+	Af          uint8
+	Dir         uint8
+	TcpFlags    uint8
+	IcmpType    uint8
+	IcmpCode    uint8
+	Ttl         uint8
+	Header      uint8
+	Seq         uint32
+	Ack         uint32
+	DataLen     uint32
+	Win         uint16
+	L4Off       uint16
+	L4Len       uint16
+	Tag         uint16
+	Hash        uint32
+	Ifslot      uint32
+	Rule        uint32
+	Translation uint32
+	Wscale      uint8
+	IcmpWay     uint8
+	Options     uint8
+	Nat         uint8
+	Tos         uint8
+	Fragment    uint8
+	Spare3      [2]uint8
+	Words       [16]uint32
+	Naddr       [2][16]uint8
+	Nport       [2]uint16
+	Spare4      uint32
 }
 
 type AbiPfPeerState uint32
@@ -408,6 +435,11 @@ type AbiPfPool struct {
 	Bitmask uint8
 	Spare   uint16
 	Spare2  [6]uint32
+}
+
+type AbiPfRoots struct {
+	_    structs.HostLayout
+	Root [2][2][4]uint32
 }
 
 type AbiPfRule struct {
@@ -505,6 +537,7 @@ type AbiPfRulesetFlags uint32
 const (
 	AbiPfRulesetFlagsPF_BLOCK_RETURN  AbiPfRulesetFlags = 1
 	AbiPfRulesetFlagsPF_STATE_IFBOUND AbiPfRulesetFlags = 2
+	AbiPfRulesetFlagsPF_TREES         AbiPfRulesetFlags = 4
 )
 
 type AbiPfSettings struct {
@@ -516,37 +549,41 @@ type AbiPfSettings struct {
 }
 
 type AbiPfState struct {
-	_         structs.HostLayout
-	Tag       uint64
-	Addr      [2][16]uint8
-	Port      [2]uint16
-	Proto     uint8
-	Af        uint8
-	Direction uint8
-	Flags     uint8
-	Ifslot    uint32
-	Peer      uint32
-	Expire    uint32
-	Timeout   uint32
-	Seqlo     [2]uint32
-	Seqhi     [2]uint32
-	Win       [2]uint16
-	Wscale    [2]uint8
-	Peers     [2]uint8
-	Rule      uint32
-	Creation  uint32
-	Packets   [2]uint32
-	Bytes     [2]uint64
+	_           structs.HostLayout
+	Tag         uint64
+	Addr        [2][16]uint8
+	Port        [2]uint16
+	Proto       uint8
+	Af          uint8
+	Direction   uint8
+	Flags       uint8
+	Ifslot      uint32
+	Peer        uint32
+	Expire      uint32
+	Timeout     uint32
+	Seqlo       [2]uint32
+	Seqhi       [2]uint32
+	Win         [2]uint16
+	Wscale      [2]uint8
+	Peers       [2]uint8
+	Rule        uint32
+	Creation    uint32
+	Packets     [2]uint32
+	Bytes       [2]uint64
+	Translation uint32
+	PacketTag   uint16
+	Spare       uint16
 }
 
 type AbiPfStateFlags uint32
 
 const (
-	AbiPfStateFlagsPF_STATE_SLOPPY AbiPfStateFlags = 1
-	AbiPfStateFlagsPF_STATE_NAT    AbiPfStateFlags = 8
-	AbiPfStateFlagsPF_STATE_LOG    AbiPfStateFlags = 16
-	AbiPfStateFlagsPF_STATE_WIRE   AbiPfStateFlags = 32
-	AbiPfStateFlagsPF_STATE_STACK  AbiPfStateFlags = 64
+	AbiPfStateFlagsPF_STATE_SLOPPY    AbiPfStateFlags = 1
+	AbiPfStateFlagsPF_STATE_ALLOWOPTS AbiPfStateFlags = 2
+	AbiPfStateFlagsPF_STATE_NAT       AbiPfStateFlags = 8
+	AbiPfStateFlagsPF_STATE_LOG       AbiPfStateFlags = 16
+	AbiPfStateFlagsPF_STATE_WIRE      AbiPfStateFlags = 32
+	AbiPfStateFlagsPF_STATE_STACK     AbiPfStateFlags = 64
 )
 
 type AbiPfStateHead struct {
@@ -618,6 +655,34 @@ const (
 	AbiPfTimeoutPFTM_ADAPTIVE_START     AbiPfTimeout = 14
 	AbiPfTimeoutPFTM_ADAPTIVE_END       AbiPfTimeout = 15
 	AbiPfTimeoutPFTM_MAX                AbiPfTimeout = 16
+)
+
+type AbiPfTreeLimits uint32
+
+const (
+	AbiPfTreeLimitsPF_TREE_PARTS AbiPfTreeLimits = 4
+	AbiPfTreeLimitsPF_TREE_WORDS AbiPfTreeLimits = 16
+	AbiPfTreeLimitsPF_TREE_DEPTH AbiPfTreeLimits = 64
+	AbiPfTreeLimitsPF_TREE_LEAF  AbiPfTreeLimits = 255
+	AbiPfTreeLimitsPF_TREE_ROOTS AbiPfTreeLimits = 1
+)
+
+type AbiPfTreeNode struct {
+	_         structs.HostLayout
+	Threshold uint32
+	Word      uint32
+	Left      uint32
+	Right     uint32
+}
+
+type AbiPfTreeWord uint32
+
+const (
+	AbiPfTreeWordPF_WORD_SRC   AbiPfTreeWord = 0
+	AbiPfTreeWordPF_WORD_DST   AbiPfTreeWord = 4
+	AbiPfTreeWordPF_WORD_SPORT AbiPfTreeWord = 8
+	AbiPfTreeWordPF_WORD_DPORT AbiPfTreeWord = 9
+	AbiPfTreeWordPF_WORD_PROTO AbiPfTreeWord = 10
 )
 
 type AbiPfilDir uint32

@@ -54,6 +54,8 @@ const (
 	TcProgIpOutput     = "ip_output"
 	TcProgNetisrOutput = "netisr_output"
 	TcProgNetisrQueue  = "netisr_queue"
+	TcProgPfError      = "pf_error"
+	TcProgPfNat        = "pf_nat"
 	TcProgPfTest       = "pf_test"
 	TcProgPfTestRule   = "pf_test_rule"
 	TcProgVlanInput    = "vlan_input"
@@ -114,6 +116,8 @@ type TcProgramSpecs struct {
 	IpOutput     *ebpf.ProgramSpec `ebpf:"ip_output"`
 	NetisrOutput *ebpf.ProgramSpec `ebpf:"netisr_output"`
 	NetisrQueue  *ebpf.ProgramSpec `ebpf:"netisr_queue"`
+	PfError      *ebpf.ProgramSpec `ebpf:"pf_error"`
+	PfNat        *ebpf.ProgramSpec `ebpf:"pf_nat"`
 	PfTest       *ebpf.ProgramSpec `ebpf:"pf_test"`
 	PfTestRule   *ebpf.ProgramSpec `ebpf:"pf_test_rule"`
 	VlanInput    *ebpf.ProgramSpec `ebpf:"vlan_input"`
@@ -256,6 +260,8 @@ type TcPrograms struct {
 	IpOutput     *ebpf.Program `ebpf:"ip_output"`
 	NetisrOutput *ebpf.Program `ebpf:"netisr_output"`
 	NetisrQueue  *ebpf.Program `ebpf:"netisr_queue"`
+	PfError      *ebpf.Program `ebpf:"pf_error"`
+	PfNat        *ebpf.Program `ebpf:"pf_nat"`
 	PfTest       *ebpf.Program `ebpf:"pf_test"`
 	PfTestRule   *ebpf.Program `ebpf:"pf_test_rule"`
 	VlanInput    *ebpf.Program `ebpf:"vlan_input"`
@@ -276,6 +282,8 @@ func (p *TcPrograms) Close() error {
 		p.IpOutput,
 		p.NetisrOutput,
 		p.NetisrQueue,
+		p.PfError,
+		p.PfNat,
 		p.PfTest,
 		p.PfTestRule,
 		p.VlanInput,

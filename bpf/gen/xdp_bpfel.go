@@ -54,6 +54,8 @@ const (
 	XdpProgNetisrFunnel = "netisr_funnel"
 	XdpProgNetisrInput  = "netisr_input"
 	XdpProgNetisrQueue  = "netisr_queue"
+	XdpProgPfError      = "pf_error"
+	XdpProgPfNat        = "pf_nat"
 	XdpProgPfTest       = "pf_test"
 	XdpProgPfTestRule   = "pf_test_rule"
 	XdpProgVlanInput    = "vlan_input"
@@ -113,6 +115,8 @@ type XdpProgramSpecs struct {
 	NetisrFunnel *ebpf.ProgramSpec `ebpf:"netisr_funnel"`
 	NetisrInput  *ebpf.ProgramSpec `ebpf:"netisr_input"`
 	NetisrQueue  *ebpf.ProgramSpec `ebpf:"netisr_queue"`
+	PfError      *ebpf.ProgramSpec `ebpf:"pf_error"`
+	PfNat        *ebpf.ProgramSpec `ebpf:"pf_nat"`
 	PfTest       *ebpf.ProgramSpec `ebpf:"pf_test"`
 	PfTestRule   *ebpf.ProgramSpec `ebpf:"pf_test_rule"`
 	VlanInput    *ebpf.ProgramSpec `ebpf:"vlan_input"`
@@ -257,6 +261,8 @@ type XdpPrograms struct {
 	NetisrFunnel *ebpf.Program `ebpf:"netisr_funnel"`
 	NetisrInput  *ebpf.Program `ebpf:"netisr_input"`
 	NetisrQueue  *ebpf.Program `ebpf:"netisr_queue"`
+	PfError      *ebpf.Program `ebpf:"pf_error"`
+	PfNat        *ebpf.Program `ebpf:"pf_nat"`
 	PfTest       *ebpf.Program `ebpf:"pf_test"`
 	PfTestRule   *ebpf.Program `ebpf:"pf_test_rule"`
 	VlanInput    *ebpf.Program `ebpf:"vlan_input"`
@@ -276,6 +282,8 @@ func (p *XdpPrograms) Close() error {
 		p.NetisrFunnel,
 		p.NetisrInput,
 		p.NetisrQueue,
+		p.PfError,
+		p.PfNat,
 		p.PfTest,
 		p.PfTestRule,
 		p.VlanInput,

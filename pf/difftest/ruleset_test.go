@@ -1,0 +1,334 @@
+package difftest
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+)
+
+// What rules and packets are made of: few enough values that they meet.
+var (
+	hosts = map[string][]string{
+		inside + "4":  {"192.0.2.9", "192.0.2.10", "10.0.0.5", "10.0.1.6"},
+		outside + "4": {"198.51.100.2", "203.0.113.7", "203.0.113.8"},
+		inside + "6":  {"2001:db8::9", "2001:db8::a", "2001:db8:a::5"},
+		outside + "6": {"2001:db8:1::2", "2001:db8:2::7", "2001:db8:2::8"},
+	}
+	routersOwn = map[string][]string{
+		"4": {"192.0.2.1", "198.51.100.1"},
+		"6": {"2001:db8::1", "2001:db8:1::1"},
+	}
+	prefixes = map[string][]string{
+		"4": {"192.0.2.0/24", "10.0.0.0/8", "10.0.0.0/24", "203.0.113.0/28", "203.0.113.7", "192.0.2.9", "198.51.100.1", "192.0.2.1",
+			"128.0.0.0/1", "192.0.2.8 - 192.0.2.10", "10.0.0.0 - 10.0.1.5"},
+		"6": {"2001:db8::/64", "2001:db8::/32", "2001:db8:2::/48", "2001:db8::9", "2001:db8:2::7", "2001:db8:1::1", "2001:db8::9 - 2001:db8::b",
+			"2001:db8:a::/61"},
+	}
+	natTargets = map[string][]string{
+		"4": {"198.51.100.1", "203.0.113.100", "(em1)", "(egress)"},
+		"6": {"2001:db8:1::1", "2001:db8:1::100", "(em1)"},
+	}
+	bitmaskTargets = map[string]string{"4": "203.0.113.128/25", "6": "2001:db8:5::/64"}
+	ports          = []int{22, 53, 80, 443, 1000, 1024, 5000, 8080, 65535}
+)
+
+// generator writes rulesets and traffic from one source of randomness.
+type generator struct {
+	*rand.Rand
+	tables int
+	tags   []string
+}
+
+func pick[T any](g *generator, list []T) T { return list[g.IntN(len(list))] }
+
+func (g *generator) chance(percent int) bool { return g.IntN(100) < percent }
+
+// maybe returns a text or nothing.
+func (g *generator) maybe(percent int, text string) string {
+	if g.chance(percent) {
+		return text
+	}
+	return ""
+}
+
+func (g *generator) family() string { return pick(g, []string{"4", "4", "4", "6", "6"}) }
+
+// ruleset writes a whole configuration.
+func (g *generator) ruleset() string {
+	var b strings.Builder
+	g.options(&b)
+	g.tables = g.IntN(3)
+	for i := range g.tables {
+		g.table(&b, i)
+	}
+	for range g.IntN(4) {
+		g.translation(&b)
+	}
+	for range 1 + g.IntN(8) {
+		g.filter(&b, 0)
+	}
+	return b.String()
+}
+
+func (g *generator) options(b *strings.Builder) {
+	if g.chance(15) {
+		fmt.Fprintf(b, "set state-policy %s\n", pick(g, []string{"if-bound", "floating"}))
+	}
+	if g.chance(15) {
+		fmt.Fprintf(b, "set block-policy %s\n", pick(g, []string{"drop", "return"}))
+	}
+	if g.chance(4) {
+		fmt.Fprintf(b, "set skip on %s\n", pick(g, []string{inside, outside, "egress"}))
+	}
+	switch {
+	case g.chance(6):
+		fmt.Fprintf(b, "set limit states %d\n", 1+g.IntN(6))
+	case g.chance(6):
+		fmt.Fprintf(b, "set timeout { adaptive.start %d, adaptive.end %d }\n", g.IntN(3), 4+g.IntN(12))
+	}
+	if g.chance(15) {
+		fmt.Fprintf(b, "set timeout { tcp.first %d, tcp.opening %d, tcp.established %d, udp.first %d, udp.multiple %d, icmp.first %d }\n",
+			10+g.IntN(100), 10+g.IntN(100), 60+g.IntN(10000), 10+g.IntN(100), 10+g.IntN(100), 10+g.IntN(50))
+	}
+}
+
+func (g *generator) table(b *strings.Builder, i int) {
+	var entries []string
+	for range g.IntN(6) {
+		entry := pick(g, prefixes[g.family()])
+		if !strings.Contains(entry, " - ") {
+			entries = append(entries, g.maybe(25, "! ")+entry)
+		}
+	}
+	fmt.Fprintf(b, "table <t%d> { %s }\n", i, strings.Join(entries, ", "))
+}
+
+// address writes one side of a rule.
+func (g *generator) address(family string) string {
+	not := g.maybe(15, "! ")
+	switch n := g.IntN(10); {
+	case n < 3:
+		return "any"
+	case n < 5 && g.tables > 0:
+		return not + fmt.Sprintf("<t%d>", g.IntN(g.tables))
+	case n == 5:
+		return not + pick(g, []string{"(em0)", "(em1)", "(em0:network)", "(egress)"})
+	case family == "":
+		return "any"
+	}
+	return not + pick(g, prefixes[family])
+}
+
+func (g *generator) port() string {
+	a, b := pick(g, ports), pick(g, ports)
+	low, high := min(a, b), max(a, b)
+	switch g.IntN(9) {
+	case 0:
+		return fmt.Sprintf(" port != %d", a)
+	case 1:
+		return fmt.Sprintf(" port < %d", a)
+	case 2:
+		return fmt.Sprintf(" port <= %d", a)
+	case 3:
+		return fmt.Sprintf(" port > %d", a)
+	case 4:
+		return fmt.Sprintf(" port >= %d", a)
+	case 5:
+		return fmt.Sprintf(" port %d:%d", low, high)
+	case 6:
+		return fmt.Sprintf(" port %d >< %d", low, high)
+	case 7:
+		return fmt.Sprintf(" port %d <> %d", low, high)
+	}
+	return fmt.Sprintf(" port %d", a)
+}
+
+func familyWord(family string) string {
+	switch family {
+	case "4":
+		return " inet"
+	case "6":
+		return " inet6"
+	}
+	return ""
+}
+
+// head writes what all rules have alike: interface, family, protocol, ends.
+// It returns the protocol.
+func (g *generator) head(b *strings.Builder, on, family string) (protocol string) {
+	b.WriteString(on + familyWord(family))
+	protocol = pick(g, []string{"", "", "tcp", "tcp", "udp", "icmp", "{ tcp udp }", "47"})
+	if protocol == "icmp" {
+		switch family {
+		case "":
+			protocol = ""
+		case "6":
+			protocol = "icmp6"
+		}
+	}
+	if protocol != "" {
+		b.WriteString(" proto " + protocol)
+	}
+	withPorts := strings.Contains(protocol, "tcp") || protocol == "udp"
+	from, to := g.address(family), g.address(family)
+	if withPorts && g.chance(15) {
+		from += g.port()
+	}
+	if withPorts && g.chance(40) {
+		to += g.port()
+	}
+	fmt.Fprintf(b, " from %s to %s", from, to)
+	return protocol
+}
+
+func (g *generator) on() string {
+	return pick(g, []string{"", "", "", " on em0", " on em1", " on ! em0", " on egress", " on inside", " on nowhere0"})
+}
+
+func (g *generator) tagOptions(b *strings.Builder) {
+	if g.chance(10) {
+		tag := pick(g, []string{"RED", "BLUE"})
+		b.WriteString(" tag " + tag)
+	}
+	if g.chance(10) {
+		b.WriteString(g.maybe(30, " !") + " tagged " + pick(g, []string{"RED", "BLUE"}))
+	}
+}
+
+// filter writes a filter rule or an anchor with rules in it.
+func (g *generator) filter(b *strings.Builder, depth int) {
+	family := pick(g, []string{"", "", "4", "4", "6"})
+	if depth < 3 && g.chance(12) {
+		g.anchor(b, depth, family)
+		return
+	}
+	var rule strings.Builder
+	action := pick(g, []string{"pass", "pass", "pass", "pass", "pass", "block", "block", "match"})
+	if action == "block" {
+		action += pick(g, []string{"", "", "", " drop", " return", " return-icmp"})
+	}
+	rule.WriteString(action + pick(g, []string{"", " in", " out"}))
+	if !strings.HasPrefix(action, "match") {
+		rule.WriteString(g.maybe(25, " quick"))
+	}
+	protocol := g.head(&rule, g.on(), family)
+	g.matchers(&rule, family, protocol)
+	if action == "pass" {
+		rule.WriteString(pick(g, []string{"", "", "", "", " no state", " keep state (sloppy)", " keep state (if-bound)", " keep state (floating)"}))
+		rule.WriteString(g.maybe(20, " allow-opts"))
+	}
+	g.tagOptions(&rule)
+	b.WriteString(rule.String() + "\n")
+}
+
+// matchers writes what a rule may ask of headers.
+func (g *generator) matchers(b *strings.Builder, family, protocol string) {
+	switch {
+	case protocol == "tcp" && g.chance(40):
+		b.WriteString(pick(g, []string{" flags S/SA", " flags any", " flags any", " flags A/A", " flags /S", " flags SA/SA", " flags R/R"}))
+	case protocol == "icmp" && g.chance(50):
+		b.WriteString(pick(g, []string{" icmp-type echoreq", " icmp-type echorep", " icmp-type unreach", " icmp-type unreach code 3", " icmp-type timereq"}))
+	case protocol == "icmp6" && g.chance(50):
+		b.WriteString(pick(g, []string{" icmp6-type echoreq", " icmp6-type echorep", " icmp6-type unreach", " icmp6-type unreach code 4"}))
+	case (protocol == "" || protocol == "47") && g.chance(8):
+		b.WriteString(" fragment")
+	}
+	if g.chance(8) {
+		b.WriteString(" tos 0x10")
+	}
+}
+
+func (g *generator) anchor(b *strings.Builder, depth int, family string) {
+	name := fmt.Sprintf("%c%d", 'a'+depth, g.IntN(1000000))
+	if g.chance(20) {
+		// Children of an anchor that nothing enters, called by a wildcard.
+		fmt.Fprintf(b, "anchor \"%s\" proto 99 {\n", name)
+		for i := range 1 + g.IntN(2) {
+			fmt.Fprintf(b, "anchor \"x%d\" {\n", i)
+			g.filter(b, depth+2)
+			b.WriteString("}\n")
+		}
+		b.WriteString("}\n")
+		fmt.Fprintf(b, "anchor \"%s/*\"%s%s\n", name, pick(g, []string{"", " in", " out"}), g.maybe(30, " quick"))
+		return
+	}
+	fmt.Fprintf(b, "anchor \"%s\"%s%s", name, pick(g, []string{"", " in", " out"}), g.maybe(30, " quick"))
+	if g.chance(40) {
+		g.head(b, g.on(), family)
+		g.tagOptions(b)
+	}
+	b.WriteString(" {\n")
+	for range 1 + g.IntN(4) {
+		g.filter(b, depth+1)
+	}
+	b.WriteString("}\n")
+}
+
+// translation writes a nat or rdr rule.
+func (g *generator) translation(b *strings.Builder) {
+	family := g.family()
+	if g.chance(50) {
+		g.nat(b, family)
+		return
+	}
+	var rule strings.Builder
+	no := g.chance(10)
+	rule.WriteString(g.maybe(100*btoi(no), "no ") + "rdr" + g.maybe(20*btoi(!no), " pass"))
+	rule.WriteString(pick(g, []string{"", " on em0", " on em1"}) + familyWord(family))
+	protocol := pick(g, []string{"", "tcp", "tcp", "udp", "icmp"})
+	if protocol == "icmp" && family == "6" {
+		protocol = "icmp6"
+	}
+	if protocol != "" {
+		rule.WriteString(" proto " + protocol)
+	}
+	ported := protocol == "tcp" || protocol == "udp"
+	fmt.Fprintf(&rule, " from %s to %s", g.address(family), pick(g, append(append([]string{"any"}, prefixes[family]...), routersOwn[family]...)))
+	low := pick(g, ports[:len(ports)-1])
+	if ported {
+		rule.WriteString(pick(g, []string{"", fmt.Sprintf(" port %d", low), fmt.Sprintf(" port %d:%d", low, low+1+g.IntN(500))}))
+	}
+	rule.WriteString(g.maybe(10, " tag RED"))
+	if !no {
+		target := pick(g, append(hosts[pick(g, []string{inside, outside})+family], routersOwn[family]...))
+		if g.chance(15) {
+			target = bitmaskTargets[family] + " bitmask"
+			if ported {
+				target = bitmaskTargets[family]
+				rule.WriteString(" -> " + target + g.maybe(40, fmt.Sprintf(" port %d", pick(g, ports))) + " bitmask\n")
+				b.WriteString(rule.String())
+				return
+			}
+		}
+		rule.WriteString(" -> " + target)
+		if ported {
+			rule.WriteString(pick(g, []string{"", "", fmt.Sprintf(" port %d", pick(g, ports)), fmt.Sprintf(" port %d:*", pick(g, ports[:5]))}))
+		}
+	}
+	b.WriteString(rule.String() + "\n")
+}
+
+func (g *generator) nat(b *strings.Builder, family string) {
+	no := g.chance(10)
+	b.WriteString(g.maybe(100*btoi(no), "no ") + "nat" + g.maybe(15*btoi(!no), " pass"))
+	protocol := g.head(b, pick(g, []string{" on em1", " on em1", " on egress", " on em0", ""}), family)
+	_ = protocol
+	g.tagOptions(b)
+	if !no {
+		target := pick(g, natTargets[family])
+		if g.chance(15) {
+			target = bitmaskTargets[family]
+			b.WriteString(" -> " + target + g.maybe(30, " port 2000:2002") + " bitmask" + "\n")
+			return
+		}
+		b.WriteString(" -> " + target + pick(g, []string{"", "", " static-port", " port 2000:2003", " port 3000:9000", " port 4000"}))
+	}
+	b.WriteString("\n")
+}
+
+func btoi(v bool) int {
+	if v {
+		return 1
+	}
+	return 0
+}
