@@ -89,7 +89,7 @@ type Table struct {
 	aliases map[string]string // BSD names by device name
 	groups  map[string]uint32 // bits of interface groups in the data path
 	skip    map[string]bool   // interfaces and groups that pf does not filter
-	slots   map[uint32]bool   // slots of the ifnet map in use
+	slots   map[uint32]int    // interface index by slot of the ifnet map; 0: of another namespace
 	foreign map[int]*Ifnet    // devices of other namespaces with a slot
 	mirror  Mirror
 	report  func(error)
@@ -100,7 +100,7 @@ func NewTable() *Table {
 	return &Table{
 		byIndex: make(map[int]*Ifnet), subs: make(map[int]func(Event)), aliases: make(map[string]string),
 		groups: make(map[string]uint32),
-		slots:  make(map[uint32]bool), foreign: make(map[int]*Ifnet),
+		slots:  make(map[uint32]int), foreign: make(map[int]*Ifnet),
 	}
 }
 
@@ -132,12 +132,12 @@ func (t *Table) ByName(name string) (*Ifnet, bool) {
 func (t *Table) BySlot(slot uint32) (*Ifnet, bool) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	for _, ifp := range t.byIndex {
-		if ifp.HasSlot && ifp.Slot == slot {
-			return ifp, true
-		}
+	index, taken := t.slots[slot]
+	if !taken {
+		return nil, false
 	}
-	return nil, false
+	ifp, ok := t.byIndex[index]
+	return ifp, ok
 }
 
 // All returns every interface, ordered by index.

@@ -60,6 +60,7 @@ func (t *Table) PlaceForeign(index int, role Role) (uint32, error) {
 	if err := t.place(ifp); err != nil {
 		return 0, err
 	}
+	t.slots[ifp.Slot] = 0
 	t.foreign[index] = ifp
 	return ifp.Slot, t.entry(ifp)
 }
@@ -106,11 +107,14 @@ func (t *Table) change(index int, change func(*Ifnet)) error {
 
 // place finds a slot for an interface.
 func (t *Table) place(ifp *Ifnet) error {
-	slot, ok := slotOf(ifp.Index, func(slot uint32) bool { return t.slots[slot] })
+	slot, ok := slotOf(ifp.Index, func(slot uint32) bool {
+		_, taken := t.slots[slot]
+		return taken
+	})
 	if !ok {
 		return ErrNoSlot
 	}
-	t.slots[slot] = true
+	t.slots[slot] = ifp.Index
 	ifp.Slot, ifp.HasSlot = slot, true
 	return nil
 }
@@ -120,9 +124,11 @@ func (t *Table) place(ifp *Ifnet) error {
 func (t *Table) Refresh() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, ifp := range t.byIndex {
-		if ifp.HasSlot && t.mirror != nil && t.mirror.XDPXmit(ifp.Index) != ifp.XDPXmit {
-			t.write(ifp)
+	for index, ifp := range t.byIndex {
+		if ifp.HasSlot && t.mirror != nil && t.mirror.XDPXmit(index) != ifp.XDPXmit {
+			next := *ifp // readers may hold the old one
+			t.byIndex[index] = &next
+			t.write(&next)
 		}
 	}
 }
