@@ -24,7 +24,7 @@ func conflicts() []Conflict {
 		add("nftables chain %s filters or translates forwarded packets", chain)
 	}
 	for _, table := range iptablesConflicts() {
-		add("iptables table %s has rules for forwarded packets", table)
+		add("%s has rules for forwarded packets", table)
 	}
 	if rules, err := netlink.RuleList(netlink.FAMILY_ALL); err == nil {
 		for _, rule := range rules {
@@ -96,11 +96,11 @@ const (
 func iptablesConflicts() []string {
 	var names []string
 	for _, family := range []struct {
-		file          string
+		file, command string
 		domain, level int
 	}{
-		{"/proc/net/ip_tables_names", unix.AF_INET, unix.IPPROTO_IP},
-		{"/proc/net/ip6_tables_names", unix.AF_INET6, unix.IPPROTO_IPV6},
+		{"/proc/net/ip_tables_names", "iptables", unix.AF_INET, unix.IPPROTO_IP},
+		{"/proc/net/ip6_tables_names", "ip6tables", unix.AF_INET6, unix.IPPROTO_IPV6},
 	} {
 		data, err := os.ReadFile(family.file)
 		if err != nil {
@@ -119,7 +119,7 @@ func iptablesConflicts() []string {
 					continue
 				}
 				if info.hookEntry[hook] != info.underflow[hook] {
-					names = append(names, table)
+					names = append(names, family.command+" table "+table)
 					break
 				}
 			}

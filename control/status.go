@@ -1,9 +1,12 @@
 package control
 
 import (
+	"slices"
 	"time"
 
 	"github.com/bsdnet/bsdnet/bpf"
+	"github.com/bsdnet/bsdnet/ifnet"
+	"github.com/bsdnet/bsdnet/loader"
 	"github.com/bsdnet/bsdnet/route"
 )
 
@@ -59,10 +62,7 @@ func (d *Daemon) Status() (*Status, error) {
 			continue
 		}
 		is.Name, is.Device, is.Present, is.Up, is.MTU = ifp.Name, ifp.Device, true, ifp.Up, ifp.MTU
-		is.Output = "redirect"
-		if !ifp.XDPXmit {
-			is.Output = "queue of the device"
-		}
+		is.Output = d.output(ifp)
 		data, err := d.ifData(ifp.Slot)
 		if err != nil {
 			return nil, err
@@ -78,6 +78,19 @@ func (d *Daemon) Status() (*Status, error) {
 	}
 	status.Healthy = len(status.Problems) == 0
 	return status, nil
+}
+
+// output says how forwarded frames get out of an interface. TC sends on any
+// device; XDP only on those that take its frames, and sends the others a way
+// round. d.mu is held.
+func (d *Daemon) output(ifp *ifnet.Ifnet) string {
+	fromXDP := slices.ContainsFunc(d.record.Interfaces, func(entry *InterfaceRecord) bool {
+		return entry.Mode == string(loader.ModeXDP)
+	})
+	if fromXDP && !ifp.XDPXmit {
+		return "through " + loader.NetisrName
+	}
+	return "redirect"
 }
 
 // ifData sums the counters of an interface over the CPUs.
