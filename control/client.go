@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"syscall"
+	"time"
 
 	"github.com/bsdnet/bsdnet/route/api"
 )
@@ -58,6 +59,9 @@ func (c *Client) post(ctx context.Context, name string, request any) (*http.Resp
 		return nil, err
 	}
 	reply, err := c.http.Do(r)
+	if hungUp(err) {
+		return nil, fmt.Errorf("%w: %w", ErrDaemonDown, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("talk to daemon: %w", err)
 	}
@@ -70,6 +74,37 @@ func (c *Client) post(ctx context.Context, name string, request any) (*http.Resp
 		return nil, fmt.Errorf("talk to daemon: %s", reply.Status)
 	}
 	return nil, failure
+}
+
+// hungUp reports whether an error is of a daemon that has ended in the middle
+// of a call.
+func hungUp(err error) bool {
+	for _, end := range []error{io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE, syscall.ECONNREFUSED, syscall.ENOENT} {
+		if errors.Is(err, end) {
+			return true
+		}
+	}
+	return false
+}
+
+// dying is how long a process that was killed may take to let go of its socket.
+const dying = 3 * time.Second
+
+// answers reports whether a daemon serves the instance. One that has been
+// killed accepts connections for a moment longer: it is waited for.
+func (i Instance) answers(ctx context.Context) bool {
+	for end := time.Now().Add(dying); ; time.Sleep(20 * time.Millisecond) {
+		client, err := Dial()
+		if err != nil {
+			return false
+		}
+		call, cancel := context.WithTimeout(ctx, dying)
+		_, err = Call[*Status](call, client, "status", None{})
+		cancel()
+		if !errors.Is(err, ErrDaemonDown) || time.Now().After(end) {
+			return true
+		}
+	}
 }
 
 // Call makes one call of the API.

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -37,6 +38,7 @@ type Daemon struct {
 	route    *route.Table
 	slow     *slowPath
 	pf       *filter
+	listener net.Listener
 	started  time.Time
 
 	mu       sync.Mutex // guards record and the set of attachments
@@ -60,6 +62,9 @@ type LoadReply struct {
 	Adopted  bool               `json:"adopted,omitempty"`
 }
 
+// ErrLoaded says that the instance has a daemon already.
+var ErrLoaded = errors.New("loaded already")
+
 // Start brings an instance up and puts the interfaces of the request, and
 // those of an earlier daemon, under the data path. If it fails, everything is
 // as it was before.
@@ -68,9 +73,13 @@ func Start(ctx context.Context, log *slog.Logger, request LoadRequest) (*Daemon,
 	if err != nil {
 		return nil, nil, err
 	}
-	if conn, err := net.Dial("unix", instance.Socket()); err == nil {
-		conn.Close()
-		return nil, nil, fmt.Errorf("instance %s is loaded already", instance.Name)
+	release, err := lock()
+	if err != nil {
+		return nil, nil, err
+	}
+	defer release()
+	if instance.answers(ctx) {
+		return nil, nil, fmt.Errorf("%w: instance %s", ErrLoaded, instance.Name)
 	}
 	features, err := loader.Probe()
 	if err != nil {
@@ -94,8 +103,16 @@ func Start(ctx context.Context, log *slog.Logger, request LoadRequest) (*Daemon,
 		started: time.Now(), unloaded: make(chan struct{}),
 	}
 	ctx, d.cancel = context.WithCancel(ctx)
+	var before []*InterfaceRecord
+	if !fresh {
+		before = slices.Clone(record.Interfaces)
+	}
 	reply, err := d.start(ctx, request, fresh)
+	if err == nil {
+		err = d.listen()
+	}
 	if err != nil {
+		err = errors.Join(err, d.giveBack(before))
 		d.close()
 		if fresh {
 			err = errors.Join(err, instance.Remove())
@@ -186,6 +203,23 @@ func (d *Daemon) start(ctx context.Context, request LoadRequest, fresh bool) (*L
 	return reply, nil
 }
 
+// giveBack takes the data path off the interfaces that a start which failed
+// had reached already, but for those that it found loaded.
+func (d *Daemon) giveBack(before []*InterfaceRecord) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.record == nil {
+		return nil
+	}
+	var errs []error
+	for _, entry := range slices.Clone(d.record.Interfaces) {
+		if !slices.ContainsFunc(before, func(b *InterfaceRecord) bool { return b.Index == entry.Index }) {
+			errs = append(errs, d.detach(entry.Index))
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // startInterfaces fills the interface table, connects it to the data path and
 // makes the netisr veth.
 func (d *Daemon) startInterfaces(ctx context.Context) error {
@@ -271,11 +305,11 @@ func (d *Daemon) attach(device netlink.Link, asked loader.Mode, takeover bool) (
 	if attachment.Mode == loader.ModeXDP {
 		warning = d.keepTags(entry)
 	}
-	if err := d.ifnet.Own(attrs.Index, attachment.Mode == loader.ModeTC); err != nil {
-		return nil, "", err
-	}
 	if !known {
 		d.record.Interfaces = append(d.record.Interfaces, entry)
+	}
+	if err := d.ifnet.Own(attrs.Index, attachment.Mode == loader.ModeTC); err != nil {
+		return nil, "", err
 	}
 	return entry, warning, d.instance.writeRecord(d.record)
 }
@@ -378,6 +412,9 @@ func (p pfilInterfaces) SetPfil(name string, in, out uint64) error {
 // close lets go of everything in this process; what is pinned stays in force.
 func (d *Daemon) close() {
 	d.cancel()
+	if d.listener != nil {
+		d.listener.Close()
+	}
 	if d.slow != nil {
 		d.slow.close()
 	}

@@ -141,8 +141,9 @@ func (i Instance) writeRecord(record *Record) error {
 	if err != nil {
 		return err
 	}
+	// Commands of the reader group look here for the instance.
 	temporary := i.record() + ".new"
-	if err := os.WriteFile(temporary, append(data, '\n'), 0o600); err != nil {
+	if err := os.WriteFile(temporary, append(data, '\n'), 0o644); err != nil {
 		return err
 	}
 	return os.Rename(temporary, i.record())

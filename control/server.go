@@ -32,10 +32,16 @@ type APIError struct {
 
 func (e *APIError) Error() string { return e.Message }
 
-// Unwrap gives back the routing system's error with its errno.
+const codeNoInstance = "no_instance"
+
+// Unwrap gives back what the error was on the daemon's side: the routing
+// system's with its errno, or ErrNoInstance.
 func (e *APIError) Unwrap() error {
-	if e.Routing != nil {
+	switch {
+	case e.Routing != nil:
 		return e.Routing
+	case e.Code == codeNoInstance:
+		return ErrNoInstance
 	}
 	return nil
 }
@@ -159,19 +165,21 @@ func isOwner(ctx context.Context) bool {
 	return ok && p.uid == 0
 }
 
-// Serve answers commands until ctx ends or the instance is unloaded.
-func (d *Daemon) Serve(ctx context.Context) error {
+// listen opens the control socket. Commands may come from then on, and wait
+// for Serve.
+func (d *Daemon) listen() error {
 	if err := os.Remove(d.instance.Socket()); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	listener, err := net.Listen("unix", d.instance.Socket())
-	if err != nil {
+	var err error
+	if d.listener, err = net.Listen("unix", d.instance.Socket()); err != nil {
 		return fmt.Errorf("listen for commands: %w", err)
 	}
-	if err := protectSocket(d.instance.Socket()); err != nil {
-		listener.Close()
-		return err
-	}
+	return protectSocket(d.instance.Socket())
+}
+
+// Serve answers commands until ctx ends or the instance is unloaded.
+func (d *Daemon) Serve(ctx context.Context) error {
 	mux := http.NewServeMux()
 	for name, c := range d.calls() {
 		mux.HandleFunc("POST /v1/"+name, c.serve)
@@ -186,7 +194,7 @@ func (d *Daemon) Serve(ctx context.Context) error {
 		},
 	}
 	done := make(chan error, 1)
-	go func() { done <- server.Serve(listener) }()
+	go func() { done <- server.Serve(d.listener) }()
 	select {
 	case <-ctx.Done():
 	case <-d.unloaded:
@@ -196,7 +204,7 @@ func (d *Daemon) Serve(ctx context.Context) error {
 	}
 	shutdown, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
-	err = server.Shutdown(shutdown)
+	err := server.Shutdown(shutdown)
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = server.Close()
 	}
@@ -262,6 +270,8 @@ func writeError(w http.ResponseWriter, err error) {
 		out.Routing = routing
 	case errors.As(err, &unknown):
 		out.Code = "unknown_name"
+	case errors.Is(err, ErrNoInstance):
+		out.Code = codeNoInstance
 	case errors.Is(err, errNotPermitted):
 		out.Code, status = "not_permitted", http.StatusForbidden
 	}
@@ -272,12 +282,23 @@ func writeError(w http.ResponseWriter, err error) {
 
 // Unload takes the instance away while its daemon runs; the daemon ends.
 func (d *Daemon) Unload() error {
+	release, err := lock()
+	if err != nil {
+		return err
+	}
+	defer release()
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	err := restore(d.instance, d.record)
+	select {
+	case <-d.unloaded:
+		return ErrNoInstance // somebody else was first
+	default:
+	}
+	err = restore(d.instance, d.record)
 	d.cancel()
 	d.slow.close()
-	err = errors.Join(err, d.instance.Remove(), removeLog(d.instance))
+	err = errors.Join(err, d.route.Close()) // it would ask for the gateways again
+	err = errors.Join(err, d.instance.releaseGateways(), d.instance.Remove(), removeLog(d.instance))
 	close(d.unloaded)
 	return err
 }

@@ -4,16 +4,24 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 
+	"github.com/cilium/ebpf"
 	"github.com/vishvananda/netlink"
 
 	"github.com/bsdnet/bsdnet/loader"
+	"github.com/bsdnet/bsdnet/route"
 )
 
 // Unload takes an instance away, with or without its daemon: the data path
 // leaves the interfaces first, then what was changed is put back, then pins
 // and folders go. It goes as far as it can and reports all that failed.
 func Unload(instance Instance) error {
+	release, err := lock()
+	if err != nil {
+		return err
+	}
+	defer release()
 	record, err := instance.ReadRecord()
 	if errors.Is(err, ErrNoInstance) && exists(instance.PinDir()) {
 		record, err = &Record{}, nil
@@ -21,7 +29,27 @@ func Unload(instance Instance) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(restore(instance, record), instance.Remove(), removeLog(instance))
+	return errors.Join(restore(instance, record), instance.releaseGateways(), instance.Remove(), removeLog(instance))
+}
+
+// releaseGateways lets the kernel forget the gateways that routing asked it to
+// keep confirmed. It needs the pinned maps, and no daemon.
+func (i Instance) releaseGateways() error {
+	var maps route.Maps
+	for name, m := range map[string]**ebpf.Map{
+		"rt_inet": &maps.Inet, "rt_inet6": &maps.Inet6, "nexthop": &maps.Nexthop, "arp": &maps.Arp, "nd6": &maps.Nd6,
+	} {
+		pinned, err := ebpf.LoadPinnedMap(filepath.Join(i.PinDir(), "maps", name), nil)
+		if errors.Is(err, os.ErrNotExist) {
+			return nil // a load that did not get so far asked for nothing
+		}
+		if err != nil {
+			return fmt.Errorf("release gateways: %w", err)
+		}
+		defer pinned.Close()
+		*m = pinned
+	}
+	return route.Release(maps, nil)
 }
 
 func exists(path string) bool {

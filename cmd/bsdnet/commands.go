@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -26,23 +27,34 @@ func unloadCommand() *cli.Command {
 			if os.Geteuid() != 0 {
 				return errors.New("unload: must be root")
 			}
-			client, err := control.Dial()
-			switch {
-			case err == nil:
-				if _, err := control.Call[control.None](c.Context, client, "unload", control.None{}); err != nil {
-					return fmt.Errorf("unload: %w", err)
-				}
-				return nil
-			case errors.Is(err, control.ErrDaemonDown), errors.Is(err, control.ErrNoInstance):
-				instance, err := control.Current()
-				if err != nil {
-					return err
-				}
-				return control.Unload(instance)
-			}
-			return err
+			return unload(c.Context)
 		},
 	}
+}
+
+// unload asks the daemon, and does it itself where there is none, or where
+// that ends before it has answered.
+func unload(ctx context.Context) error {
+	client, err := control.Dial()
+	asked := err == nil
+	if asked {
+		_, err = control.Call[control.None](ctx, client, "unload", control.None{})
+	}
+	if !errors.Is(err, control.ErrDaemonDown) && !errors.Is(err, control.ErrNoInstance) {
+		if err != nil {
+			err = fmt.Errorf("unload: %w", err)
+		}
+		return err
+	}
+	instance, err := control.Current()
+	if err != nil {
+		return err
+	}
+	err = control.Unload(instance)
+	if asked && errors.Is(err, control.ErrNoInstance) {
+		return nil // it was done, and the answer lost
+	}
+	return err
 }
 
 func mountCommand() *cli.Command {

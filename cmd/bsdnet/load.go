@@ -53,11 +53,11 @@ func load(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if client, err := control.Dial(); err == nil {
-		if c.Bool("foreground") {
-			return errors.New("load: the daemon runs already")
+	if client, err := control.Dial(); err == nil && !c.Bool("foreground") {
+		err := loadMore(c.Context, client, request, settings)
+		if !errors.Is(err, control.ErrDaemonDown) {
+			return err
 		}
-		return loadMore(c.Context, client, request, settings)
 	}
 	if os.Geteuid() != 0 {
 		return errors.New("load: must be root")
@@ -65,7 +65,15 @@ func load(c *cli.Context) error {
 	if c.Bool("foreground") {
 		return foreground(c.Context, request, settings)
 	}
-	return background(c.Context)
+	err = background(c.Context)
+	if errors.Is(err, control.ErrLoaded) { // by somebody else, a moment ago
+		client, err := control.Dial()
+		if err != nil {
+			return fmt.Errorf("load: %w", err)
+		}
+		return loadMore(c.Context, client, request, settings)
+	}
+	return err
 }
 
 // loadRequest makes the request out of flags and rc.conf, and the sysctl
@@ -127,8 +135,9 @@ func applySettings(ctx context.Context, client *control.Client, settings map[str
 
 // ready is what a daemon tells the one who started it.
 type ready struct {
-	Error string             `json:"error,omitempty"`
-	Reply *control.LoadReply `json:"reply,omitempty"`
+	Error  string             `json:"error,omitempty"`
+	Loaded bool               `json:"loaded,omitempty"` // the error is control.ErrLoaded
+	Reply  *control.LoadReply `json:"reply,omitempty"`
 }
 
 // background starts this program again as the daemon and waits until the fast
@@ -142,7 +151,7 @@ func background(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	log, err := openLog(instance)
+	log, begun, err := openLog(instance)
 	if err != nil {
 		return err
 	}
@@ -173,6 +182,12 @@ func background(ctx context.Context) error {
 	}
 	if outcome.Error != "" {
 		_, _ = daemon.Process.Wait()
+		if !begun { // what it says has been told
+			os.Remove(log.Name())
+		}
+		if outcome.Loaded {
+			return control.ErrLoaded
+		}
 		return errors.New("load: " + outcome.Error)
 	}
 	printLoaded(os.Stdout, os.Stderr, outcome.Reply)
@@ -197,12 +212,16 @@ func loadArgument() int {
 }
 
 // openLog opens the file of a daemon without a supervisor, outside the
-// instance's folder until that exists.
-func openLog(instance control.Instance) (*os.File, error) {
+// instance's folder until that exists, and says whether an earlier daemon has
+// begun it.
+func openLog(instance control.Instance) (log *os.File, begun bool, err error) {
 	if err := os.MkdirAll(control.RunDir, 0o755); err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	return os.OpenFile(instance.Log(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640)
+	_, err = os.Stat(instance.Log())
+	begun = err == nil
+	log, err = os.OpenFile(instance.Log(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640)
+	return log, begun, err
 }
 
 // foreground is the daemon.
@@ -240,7 +259,7 @@ func tellReady(reply *control.LoadReply, err error) {
 	if os.Getenv("BSDNET_READY") != "" {
 		outcome := ready{Reply: reply}
 		if err != nil {
-			outcome.Error = err.Error()
+			outcome.Error, outcome.Loaded = err.Error(), errors.Is(err, control.ErrLoaded)
 		}
 		file := os.NewFile(readyFile, "ready")
 		_ = json.NewEncoder(file).Encode(outcome) // the parent may have gone

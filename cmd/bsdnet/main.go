@@ -80,7 +80,7 @@ func app() *cli.App {
 		Description: "Loads the data path into the kernel as XDP and TC programs and runs the daemon behind it.\n" +
 			"BSD commands are there by their own names: bsdnet route, netstat, arp, ndp, pfilctl, sysctl.",
 		ExitErrHandler: func(*cli.Context, error) {},
-		OnUsageError:   func(_ *cli.Context, err error, _ bool) error { return usageError{err} },
+		OnUsageError:   wrongUsage,
 		CommandNotFound: func(_ *cli.Context, name string) {
 			fmt.Fprintf(os.Stderr, "bsdnet: no such command: %s (try bsdnet --help)\n", name)
 			os.Exit(exitUsage)
@@ -91,10 +91,24 @@ func app() *cli.App {
 			}
 			return cli.ShowAppHelp(c)
 		},
-		Commands: append([]*cli.Command{
-			loadCommand(), unloadCommand(), statusCommand(), mountCommand(), installLinksCommand(),
-		}, frontEndCommands()...),
+		Commands: append(ownCommands(), frontEndCommands()...),
 	}
+}
+
+// wrongUsage keeps the library from printing the whole help for one wrong flag.
+func wrongUsage(c *cli.Context, err error, _ bool) error {
+	if c.Command != nil && c.Command.Name != "" && c.Command.Name != "bsdnet" {
+		err = fmt.Errorf("%s: %w (try bsdnet %s --help)", c.Command.Name, err, c.Command.Name)
+	}
+	return usageError{err}
+}
+
+func ownCommands() []*cli.Command {
+	commands := []*cli.Command{loadCommand(), unloadCommand(), statusCommand(), mountCommand(), installLinksCommand()}
+	for _, command := range commands {
+		command.OnUsageError, command.HideHelpCommand = wrongUsage, true
+	}
+	return commands
 }
 
 // frontEnds are the BSD commands, which parse their own arguments.
