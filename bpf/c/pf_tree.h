@@ -39,9 +39,12 @@ inline_always void pf_words(struct pf_pdesc *pd)
 static long pf_walk_step(__u32 index, void *context)
 {
 	struct pf_walk *w = context;
-	const struct pf_tree_node *node = pf_line_at(w->ruleset, w->node / 4);
+	const struct pf_tree_node *node;
 	__u32 place = w->node % 4;
 
+	if (!w->node)
+		return 1; /* no rule is here */
+	node = pf_line_at(w->ruleset, w->node / 4);
 	if (!node)
 		return 1;
 	node += place;

@@ -276,9 +276,8 @@ func (e *Engine) lines(p *program.Program, numbers map[uint32]uint32, poolBase u
 	}
 	lines := make([]program.Line, len(p.Lines))
 	copy(lines, p.Lines)
-	head := (*bpf.PFRuleset)(unsafe.Pointer(&lines[0]))
-	for _, list := range [][2]uint32{{head.Nat, head.NatCount}, {head.Rdr, head.RdrCount}, {head.Filter, head.FilterCount}} {
-		for i := list[0]; i < list[0]+list[1]; i++ {
+	for _, list := range p.Ranges {
+		for i := list.First; i < list.First+list.Count; i++ {
 			r := (*bpf.PFRule)(unsafe.Pointer(&lines[i]))
 			if r.Flags&bpf.PfrSrcTable != 0 {
 				r.Saddr = bigEndian(numbers[bigEndian(r.Saddr)])

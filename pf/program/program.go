@@ -35,9 +35,14 @@ type Program struct {
 	Tables []*Table // by number, from 1 on
 	Pools  []*Pool
 	Tags   []string // by number, from 1 on
+	// Ranges are where rules stand in the lines.
+	Ranges []Range
 	// Warnings are interfaces that are not there.
 	Warnings []Warning
 }
+
+// Range is a run of lines.
+type Range struct{ First, Count uint32 }
 
 // Rule is a rule of a program.
 type Rule struct {
@@ -108,7 +113,7 @@ func Compile(rs *conf.Ruleset, env Environment) (*Program, []error) {
 	c.options()
 	c.declare(rs.Main)
 	var head bpf.PFRuleset
-	c.program.Lines = append(c.program.Lines, Line{})
+	c.program.Lines = make([]Line, bpf.PFTreeRoots+2)
 	head.Nat, head.NatCount = c.list(rs.Main, func(a *conf.Anchor) []*conf.Rule { return a.Nat })
 	head.Rdr, head.RdrCount = c.list(rs.Main, func(a *conf.Anchor) []*conf.Rule { return a.Rdr })
 	head.Filter, head.FilterCount = c.list(rs.Main, func(a *conf.Anchor) []*conf.Rule { return a.Filter })
@@ -119,7 +124,28 @@ func Compile(rs *conf.Ruleset, env Environment) (*Program, []error) {
 	if len(c.errs) > 0 {
 		return nil, c.errs
 	}
+	if c.program.trees(c.rules(head.Filter, head.FilterCount), c.ext) {
+		head.Flags |= bpf.PFTrees
+		c.program.Lines[0] = *(*Line)(unsafe.Pointer(&head))
+	}
 	return c.program, nil
+}
+
+// rules returns the rules that have been compiled into a run of lines.
+func (c *compiler) rules(first, count uint32) []bpf.PFRule {
+	rules := make([]bpf.PFRule, count)
+	for i := range rules {
+		rules[i] = *(*bpf.PFRule)(unsafe.Pointer(&c.program.Lines[first+uint32(i)]))
+	}
+	return rules
+}
+
+// ext returns the IPv6 addresses in a line, nil for line 0.
+func (c *compiler) ext(line uint32) *bpf.PFRuleExt {
+	if line == 0 {
+		return nil
+	}
+	return (*bpf.PFRuleExt)(unsafe.Pointer(&c.program.Lines[line]))
 }
 
 func (c *compiler) unsupported(pos conf.Position, what string) {
@@ -165,6 +191,7 @@ func (c *compiler) list(anchor *conf.Anchor, rules func(*conf.Anchor) []*conf.Ru
 		}
 		c.program.Lines = append(c.program.Lines, *(*Line)(unsafe.Pointer(&lines[i])))
 	}
+	c.program.Ranges = append(c.program.Ranges, Range{first, count})
 	for i := range ext {
 		c.program.Lines = append(c.program.Lines, *(*Line)(unsafe.Pointer(&ext[i])))
 	}

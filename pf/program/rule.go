@@ -26,7 +26,7 @@ func (c *compiler) rule(anchor *conf.Anchor, r *conf.Rule) (bpf.PFRule, *bpf.PFR
 	set(r.TaggedNot, bpf.PfrTaggedNot)
 	set(r.State != conf.StateNone, bpf.PfrKeepState)
 	set(r.StateOptions.Sloppy, bpf.PfrSloppy)
-	set(r.StateOptions.IfBound || c.rs.Options.StatePolicy, bpf.PfrIfbound)
+	set(r.StateOptions.IfBound, bpf.PfrIfbound)
 	set(r.NatPass, bpf.PfrNatpass)
 	set(r.Log != 0, bpf.PfrLog)
 	set(r.Log&conf.LogAll != 0, bpf.PfrLogAll)
