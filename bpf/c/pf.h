@@ -182,7 +182,7 @@ inline_always __u32 pf_insert(struct pf_pdesc *pd, const struct mbuf *m, bool tr
 	s->ifslot = rule_flags & PFR_IFBOUND ? pd->ifslot : IFNET_SLOTS;
 	s->rule = rule;
 	s->translation = translation;
-	s->tag = m->pf_tag;
+	s->packet_tag = m->pf_tag;
 	s->creation = s->expire = bpf_jiffies64();
 	alias = slot;
 	if (rule_flags & PFR_SLOPPY)
@@ -401,7 +401,12 @@ STAGE(pf_nat)
 	r = pf_line_at(e.ruleset, e.found);
 	if (!r)
 		return drop(REASON_CONFIG);
-	if (!pf_choose(pd, r) || !pf_rewrite(ctx, m, pd, pd->naddr, pd->nport))
+	if (!pf_choose(pd, r))
+		return drop(REASON_PF_TRANSLATE);
+	if (pf_addr_equal(pd->addr[0], pd->naddr[0]) && pf_addr_equal(pd->addr[1], pd->naddr[1]) &&
+	    *(__u32 *)pd->port == *(__u32 *)pd->nport)
+		stage(ctx, PF_HOOK_RULES); /* into itself: as if no rule had matched */
+	if (!pf_rewrite(ctx, m, pd, pd->naddr, pd->nport))
 		return drop(REASON_PF_TRANSLATE);
 	pd->nat = r->flags & PFR_NATPASS ? PF_NAT_PASS : PF_NAT_TRANSLATED;
 	pd->translation = r->number;

@@ -47,8 +47,8 @@ inline_always bool pf_state_lets(const struct pf_state *s, struct mbuf *m, const
 		pf_counted(ip_option);
 		return false;
 	}
-	if (s->tag)
-		m->pf_tag = s->tag;
+	if (s->packet_tag)
+		m->pf_tag = s->packet_tag;
 	return true;
 }
 

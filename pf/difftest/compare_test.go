@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -21,6 +22,7 @@ type trial struct {
 	build    loader.Build
 	text     string
 	slots    map[*conf.Rule][]uint32 // counters of each rule
+	tags     []string                // by number
 	firewall *reference.Firewall
 	began    time.Time
 	advanced time.Duration
@@ -65,6 +67,7 @@ func (r *router) begin(build loader.Build, text string) *trial {
 	x := &trial{router: r, build: build, text: text, slots: map[*conf.Rule][]uint32{nil: {0}}, began: time.Now()}
 	x.firewall = reference.New(rs, x)
 	_, program := r.engine.Rules()
+	x.tags = program.Tags
 	for _, rule := range program.Rules {
 		x.slots[rule.Rule] = append(x.slots[rule.Rule], rule.Counters)
 	}
@@ -304,6 +307,7 @@ func (x *trial) chosenPort() uint16 {
 func swap16(v uint16) uint16 { return v<<8 | v>>8 }
 
 func (x *trial) compareCounters() {
+	var differ []string
 	for rule, slots := range x.slots {
 		if rule != nil && rule.Action == conf.Match {
 			continue
@@ -329,8 +333,11 @@ func (x *trial) compareCounters() {
 			if rule != nil {
 				name = rule.Text(conf.FreeBSD, conf.FormatOptions{})
 			}
-			x.fail("counters of %q are %v packets %v bytes %d states, want %+v", name, got.Packets, got.Bytes, got.States, *want)
+			differ = append(differ, fmt.Sprintf("%q: %v packets %v bytes %d states, want %+v", name, got.Packets, got.Bytes, got.States, *want))
 		}
+	}
+	if len(differ) > 0 {
+		x.fail("counters are\n  %s", strings.Join(differ, "\n  "))
 	}
 }
 
@@ -380,6 +387,8 @@ func (x *trial) compareState(got *bpf.PFState, want *reference.State) {
 		Direction        conf.Direction
 		Interface        uint32
 		Sloppy, AllowOpt bool
+		Tag              string
+		Translated       bool
 	}
 	g := line{Peers: got.Peers, Low: got.Seqlo, High: got.Seqhi, Window: got.Win, Scale: got.Wscale, Timeout: timeouts[uint32(got.Timeout)],
 		Packets: got.Packets, Bytes: got.Bytes, Direction: conf.In, Interface: got.Ifslot,
@@ -387,7 +396,12 @@ func (x *trial) compareState(got *bpf.PFState, want *reference.State) {
 	if uint32(got.Direction) == bpf.PfilOut {
 		g.Direction = conf.Out
 	}
-	w := line{Timeout: want.Timeout, Bytes: want.Bytes, Direction: want.Direction, Interface: bpf.IfnetSlots, Sloppy: want.Sloppy, AllowOpt: want.AllowOptions}
+	if got.PacketTag != 0 {
+		g.Tag = x.tags[got.PacketTag-1]
+	}
+	g.Translated = slices.Contains(x.slots[want.Translation], got.Translation) && want.Translation != nil
+	w := line{Timeout: want.Timeout, Bytes: want.Bytes, Direction: want.Direction, Interface: bpf.IfnetSlots, Sloppy: want.Sloppy, AllowOpt: want.AllowOptions,
+		Tag: want.Tag, Translated: want.Translation != nil}
 	if want.Interface != "" {
 		w.Interface = x.slot[want.Interface]
 	}

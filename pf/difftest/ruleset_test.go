@@ -36,7 +36,7 @@ var (
 type generator struct {
 	*rand.Rand
 	tables int
-	tags   []string
+	tagged bool // rules of this set tag packets
 }
 
 func pick[T any](g *generator, list []T) T { return list[g.IntN(len(list))] }
@@ -57,7 +57,7 @@ func (g *generator) family() string { return pick(g, []string{"4", "4", "4", "6"
 func (g *generator) ruleset() string {
 	var b strings.Builder
 	g.options(&b)
-	g.tables = g.IntN(3)
+	g.tables, g.tagged = g.IntN(3), g.chance(30)
 	for i := range g.tables {
 		g.table(&b, i)
 	}
@@ -122,6 +122,9 @@ func (g *generator) address(family string) string {
 func (g *generator) port() string {
 	a, b := pick(g, ports), pick(g, ports)
 	low, high := min(a, b), max(a, b)
+	if low == high {
+		low--
+	}
 	switch g.IntN(9) {
 	case 0:
 		return fmt.Sprintf(" port != %d", a)
@@ -186,11 +189,10 @@ func (g *generator) on() string {
 }
 
 func (g *generator) tagOptions(b *strings.Builder) {
-	if g.chance(10) {
-		tag := pick(g, []string{"RED", "BLUE"})
-		b.WriteString(" tag " + tag)
+	if g.tagged && g.chance(40) {
+		b.WriteString(" tag " + pick(g, []string{"RED", "BLUE"}))
 	}
-	if g.chance(10) {
+	if g.tagged && g.chance(25) {
 		b.WriteString(g.maybe(30, " !") + " tagged " + pick(g, []string{"RED", "BLUE"}))
 	}
 }
@@ -230,7 +232,7 @@ func (g *generator) matchers(b *strings.Builder, family, protocol string) {
 		b.WriteString(pick(g, []string{" icmp-type echoreq", " icmp-type echorep", " icmp-type unreach", " icmp-type unreach code 3", " icmp-type timereq"}))
 	case protocol == "icmp6" && g.chance(50):
 		b.WriteString(pick(g, []string{" icmp6-type echoreq", " icmp6-type echorep", " icmp6-type unreach", " icmp6-type unreach code 4"}))
-	case (protocol == "" || protocol == "47") && g.chance(8):
+	case protocol == "" && g.chance(12):
 		b.WriteString(" fragment")
 	}
 	if g.chance(8) {
@@ -282,11 +284,16 @@ func (g *generator) translation(b *strings.Builder) {
 	if protocol != "" {
 		rule.WriteString(" proto " + protocol)
 	}
-	ported := protocol == "tcp" || protocol == "udp"
+	ported, ranged := protocol == "tcp" || protocol == "udp", false
 	fmt.Fprintf(&rule, " from %s to %s", g.address(family), pick(g, append(append([]string{"any"}, prefixes[family]...), routersOwn[family]...)))
 	low := pick(g, ports[:len(ports)-1])
 	if ported {
-		rule.WriteString(pick(g, []string{"", fmt.Sprintf(" port %d", low), fmt.Sprintf(" port %d:%d", low, low+1+g.IntN(500))}))
+		ranged = g.chance(40)
+		if ranged {
+			fmt.Fprintf(&rule, " port %d:%d", low, low+1+g.IntN(500))
+		} else {
+			rule.WriteString(g.maybe(60, fmt.Sprintf(" port %d", low)))
+		}
 	}
 	rule.WriteString(g.maybe(10, " tag RED"))
 	if !no {
@@ -301,8 +308,11 @@ func (g *generator) translation(b *strings.Builder) {
 			}
 		}
 		rule.WriteString(" -> " + target)
-		if ported {
-			rule.WriteString(pick(g, []string{"", "", fmt.Sprintf(" port %d", pick(g, ports)), fmt.Sprintf(" port %d:*", pick(g, ports[:5]))}))
+		switch {
+		case ranged && g.chance(60):
+			fmt.Fprintf(&rule, " port %d:%s", 1+g.IntN(9000), pick(g, []string{"*", "9100"}))
+		case ported:
+			rule.WriteString(g.maybe(60, fmt.Sprintf(" port %d", pick(g, ports))))
 		}
 	}
 	b.WriteString(rule.String() + "\n")

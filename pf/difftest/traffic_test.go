@@ -306,7 +306,7 @@ func (g *generator) icmpError(x *trial, f *flow, kinds map[string]int) {
 	case n == 0 && f.protocol == reference.TCP:
 		about.TCP.Seq += 1 << 30
 		kinds["icmp error, wrong sequence number"]++
-	case n == 1:
+	case n == 1 && (f.protocol == reference.TCP || f.protocol == reference.UDP):
 		about.DstPort ^= 1
 		kinds["icmp error, wrong port"]++
 	}

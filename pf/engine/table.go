@@ -100,6 +100,9 @@ func (e *Engine) replace(t *table, wanted []conf.TablePrefix) error {
 	next := make(map[conf.TablePrefix]bool, len(wanted))
 	for _, p := range wanted {
 		p.Weight = 0
+		if next[conf.TablePrefix{Prefix: p.Prefix, Not: !p.Not}] {
+			continue // the first of two that contradict each other counts
+		}
 		next[p] = true
 		if t.prefixes[p] {
 			continue

@@ -13,6 +13,9 @@ func (f *Firewall) filter(packet Packet, dir conf.Direction, iface string) Decis
 			f.use("translation failed")
 			return d
 		}
+		if keyOf(&d.Packet, dir) == keyOf(&packet, dir) {
+			d.Translation = nil // into itself: as if no rule had matched
+		}
 	}
 	if d.Translation == nil || !d.Translation.NatPass {
 		e := &evaluation{f: f, packet: &d.Packet, dir: dir, iface: iface}
