@@ -814,6 +814,7 @@ struct pf_pdesc {
 	__u32 words[PF_TREE_WORDS];
 	__u8 naddr[2][16];	/* the translated key; or what an ICMP error quotes */
 	__be16 nport[2];
+	__u32 claimed[2];	/* slots taken for a state in the making */
 	__u32 spare4;
 };
 

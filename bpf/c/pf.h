@@ -84,14 +84,9 @@ STAGE(pf_test)
 	s = pf_state_slot(slot);
 	if (!s)
 		return drop(REASON_MBUF);
-	primary = s;
-	first = slot;
-	if (*(volatile __u64 *)&s->tag >> 32 == PF_STATE_ALIAS) {
-		first = s->peer;
-		primary = pf_state_slot(first);
-		if (!primary)
-			return drop(REASON_MBUF);
-	}
+	primary = pf_primary(s, slot, &first);
+	if (!primary)
+		stage(ctx, PF_HOOK_RULES);
 	now = bpf_jiffies64();
 	if (now - primary->expire > pf_timeout_of(set, head->count, primary->timeout) ||
 	    (pd->proto == IPPROTO_TCP && (pd->tcp_flags & (TH_SYN | TH_ACK)) == TH_SYN &&
@@ -128,40 +123,38 @@ STAGE(pf_test)
 
 /*
  * pf_collides: a key that the new state will have is another's already, so
- * that replies could not be told apart.
+ * that replies could not be told apart; or another CPU makes one just now.
  */
-inline_always bool pf_collides(struct pf_pdesc *pd, bool translated, __u32 rule_flags)
+inline_always bool pf_collides(struct pf_pdesc *pd, bool translated, __u32 translated_hash, __u32 rule_flags)
 {
-	struct pf_state_head *head = pf_state_head_get();
 	__u8 far = pd->dir == PFIL_IN ? PFIL_OUT : PFIL_IN;
-	__u32 anyif = rule_flags & PFR_IFBOUND ? 0 : PF_FIND_ANYIF;
-	__u32 hash = pd->hash;
+	__u32 flags = PF_FIND_BUSY;
 
-	if (anyif && pf_find(pd, anyif, pd->dir, pd->proto, hash) != PF_NOSLOT)
+	if (!(rule_flags & PFR_IFBOUND))
+		flags |= PF_FIND_ANYIF;
+	if (pf_find(pd, flags, pd->dir, pd->proto, pd->hash) != PF_NOSLOT)
 		return true;
-	if (translated) {
-		if (!head)
-			return true;
-		hash = pf_hash(pd->naddr, pd->nport, pd->proto, pd->af, head->seed);
-		anyif |= PF_FIND_TRANSLATED;
-	}
-	return pf_find(pd, anyif, far, pd->proto, hash) != PF_NOSLOT;
+	if (translated)
+		return pf_find(pd, flags | PF_FIND_TRANSLATED, far, pd->proto, translated_hash) != PF_NOSLOT;
+	return pf_find(pd, flags, far, pd->proto, pd->hash) != PF_NOSLOT;
 }
 
 /*
  * pf_insert: a state for the packet in hand, made by a filter rule or, with
- * none, by the default. PF_NOSLOT: there was no room.
+ * none, by the default. Its slots are taken before others are looked for, so
+ * that of two CPUs with the same packet at least one sees the other.
+ * PF_NOSLOT: there was no room.
  */
 inline_always __u32 pf_insert(struct pf_pdesc *pd, const struct mbuf *m, bool translated, __u32 rule, __u32 rule_flags,
 			      __u32 translation)
 {
-	__u8 flags = 0;
 	struct pf_state_head *head = pf_state_head_get();
 	struct pf_settings *set = pf_settings_get();
 	__u8 side = pd->dir == PFIL_IN ? PF_STATE_WIRE : PF_STATE_STACK;
 	__u8 far = pd->dir == PFIL_IN ? PF_STATE_STACK : PF_STATE_WIRE;
-	struct pf_state *s, *other;
-	__u32 slot, alias;
+	struct pf_state *s, *other = NULL;
+	__u32 slot, alias, hash = 0;
+	__u8 flags = 0;
 
 	if (!head || !set)
 		return PF_NOSLOT;
@@ -170,46 +163,49 @@ inline_always __u32 pf_insert(struct pf_pdesc *pd, const struct mbuf *m, bool tr
 		pf_counted(state_limit);
 		return PF_NOSLOT;
 	}
-	if (pf_collides(pd, translated, rule_flags)) {
-		__sync_fetch_and_add(&head->count, -1);
-		pf_counted(state_insert);
-		return PF_NOSLOT;
-	}
 	slot = pf_claim(pd->hash);
 	s = slot == PF_NOSLOT ? NULL : pf_state_slot(slot);
 	if (!s)
 		goto full;
+	alias = slot;
+	if (translated) {
+		hash = pf_hash(pd->naddr, pd->nport, pd->proto, pd->af, head->seed);
+		alias = pf_claim(hash);
+		other = alias == PF_NOSLOT ? NULL : pf_state_slot(alias);
+		if (!other) {
+			pf_unclaim(s);
+			goto full;
+		}
+	}
+	pd->claimed[0] = slot;
+	pd->claimed[1] = alias;
+	if (pf_collides(pd, translated, hash, rule_flags)) {
+		pf_unclaim(s);
+		if (other)
+			pf_unclaim(other);
+		__sync_fetch_and_add(&head->count, -1);
+		pf_counted(state_insert);
+		return PF_NOSLOT;
+	}
 	s->ifslot = rule_flags & PFR_IFBOUND ? pd->ifslot : IFNET_SLOTS;
 	s->rule = rule;
 	s->translation = translation;
 	s->packet_tag = m->pf_tag;
 	s->creation = s->expire = bpf_jiffies64();
-	alias = slot;
 	if (rule_flags & PFR_SLOPPY)
 		flags |= PF_STATE_SLOPPY;
 	if (rule_flags & PFR_ALLOWOPTS)
 		flags |= PF_STATE_ALLOWOPTS;
 	if (rule_flags & PFR_LOG_ALL)
 		flags |= PF_STATE_LOG;
-	if (translated) {
-		__u32 hash = pf_hash(pd->naddr, pd->nport, pd->proto, pd->af, head->seed);
-
-		alias = pf_claim(hash);
-		other = alias == PF_NOSLOT ? NULL : pf_state_slot(alias);
-		if (!other) {
-			*(volatile __u64 *)&s->tag = 0;
-			goto full;
-		}
+	pf_key_store(s, pd->addr, pd->port, pd, other ? flags | PF_STATE_NAT | side : flags | side | far, alias);
+	pf_first(s, pd);
+	pf_publish(s, pd->hash, PF_STATE_LIVE);
+	if (other) {
 		pf_key_store(other, pd->naddr, pd->nport, pd, flags | far, slot);
 		other->ifslot = s->ifslot;
 		pf_publish(other, hash, PF_STATE_ALIAS);
-		flags |= PF_STATE_NAT | side;
-	} else {
-		flags |= side | far;
 	}
-	pf_key_store(s, pd->addr, pd->port, pd, flags, alias);
-	pf_first(s, pd);
-	pf_publish(s, pd->hash, PF_STATE_LIVE);
 	pf_counted(inserts);
 	return slot;
 full:

@@ -258,7 +258,7 @@ STAGE(pf_error)
 	struct pf_pdesc *pd = pf_pd();
 	struct pf_quoted q = {};
 	struct mbuf *m = mget();
-	__u32 slot;
+	__u32 slot, first;
 
 	if (!m || !pd || !set || !head)
 		return drop(REASON_MBUF);
@@ -269,12 +269,9 @@ STAGE(pf_error)
 	s = slot == PF_NOSLOT ? NULL : pf_state_slot(slot);
 	if (!s)
 		stage(ctx, PF_HOOK_RULES);
-	primary = s;
-	if (*(volatile __u64 *)&s->tag >> 32 == PF_STATE_ALIAS) {
-		primary = pf_state_slot(s->peer);
-		if (!primary)
-			return drop(REASON_MBUF);
-	}
+	primary = pf_primary(s, slot, &first);
+	if (!primary)
+		stage(ctx, PF_HOOK_RULES);
 	if ((__u32)bpf_jiffies64() - primary->expire > pf_timeout_of(set, head->count, primary->timeout))
 		stage(ctx, PF_HOOK_RULES);
 	if (q.proto == IPPROTO_TCP && !(primary->flags & PF_STATE_SLOPPY) && !pf_quoted_sent(primary, pd, q.seq)) {

@@ -50,6 +50,7 @@ inline_always __u32 pf_timeout_of(const struct pf_settings *set, __u64 states, _
 enum pf_find_flags {
 	PF_FIND_TRANSLATED = 1 << 0,	/* naddr and nport */
 	PF_FIND_ANYIF = 1 << 1,
+	PF_FIND_BUSY = 1 << 2,		/* states that others are making, too */
 };
 
 /*
@@ -83,8 +84,13 @@ __noinline __u32 pf_find(struct pf_pdesc *pd, __u32 flags, __u32 dir, __u32 prot
 		if (!s)
 			return PF_NOSLOT;
 		tag = *(volatile __u64 *)&s->tag;
-		if ((__u32)tag != hash || tag >> 32 < PF_STATE_LIVE)
+		if ((__u32)tag != hash)
 			continue;
+		if (tag >> 32 < PF_STATE_LIVE) {
+			if ((flags & PF_FIND_BUSY) && slot != pd->claimed[0] && slot != pd->claimed[1])
+				return slot;
+			continue;
+		}
 		if (*(__u32 *)s->port != *(__u32 *)port || s->proto != proto || s->af != af ||
 		    !(s->flags & side) || !pf_addr_equal(s->addr[0], addr[0]) ||
 		    !pf_addr_equal(s->addr[1], addr[1]))
@@ -114,6 +120,29 @@ inline_always __u32 pf_claim(__u32 hash)
 			return slot;
 	}
 	return PF_NOSLOT;
+}
+
+inline_always void pf_unclaim(struct pf_state *s)
+{
+	*(volatile __u64 *)&s->tag = 0;
+}
+
+/*
+ * pf_primary: the state behind a slot that pf_find found; NULL if it is being
+ * made or was freed meanwhile.
+ */
+inline_always struct pf_state *pf_primary(struct pf_state *s, __u32 slot, __u32 *first)
+{
+	struct pf_state *primary;
+
+	*first = slot;
+	if (*(volatile __u64 *)&s->tag >> 32 == PF_STATE_LIVE)
+		return s;
+	*first = s->peer;
+	primary = pf_state_slot(*first);
+	if (!primary || *(volatile __u64 *)&primary->tag >> 32 != PF_STATE_LIVE || primary->peer != slot)
+		return NULL;
+	return primary;
 }
 
 inline_always void pf_publish(struct pf_state *s, __u32 hash, __u64 kind)

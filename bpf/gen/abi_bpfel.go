@@ -404,6 +404,7 @@ type AbiPfPdesc struct {
 	Words       [16]uint32
 	Naddr       [2][16]uint8
 	Nport       [2]uint16
+	Claimed     [2]uint32
 	Spare4      uint32
 }
 

@@ -107,12 +107,12 @@ func (g *generator) table(b *strings.Builder, i int) {
 func (g *generator) address(family string) string {
 	not := g.maybe(15, "! ")
 	switch n := g.IntN(10); {
-	case n < 3:
+	case n < 4:
 		return "any"
-	case n < 5 && g.tables > 0:
+	case n < 6 && g.tables > 0:
 		return not + fmt.Sprintf("<t%d>", g.IntN(g.tables))
-	case n == 5:
-		return not + pick(g, []string{"(em0)", "(em1)", "(em0:network)", "(egress)"})
+	case n == 6:
+		return not + pick(g, []string{"(em0)", "(em1)", "(em0:network)", "(em1:network)", "(egress)"})
 	case family == "":
 		return "any"
 	}
@@ -125,7 +125,7 @@ func (g *generator) port() string {
 	if low == high {
 		low--
 	}
-	switch g.IntN(9) {
+	switch g.IntN(10) {
 	case 0:
 		return fmt.Sprintf(" port != %d", a)
 	case 1:
@@ -174,7 +174,7 @@ func (g *generator) head(b *strings.Builder, on, family string) (protocol string
 	}
 	withPorts := strings.Contains(protocol, "tcp") || protocol == "udp"
 	from, to := g.address(family), g.address(family)
-	if withPorts && g.chance(15) {
+	if withPorts && g.chance(25) {
 		from += g.port()
 	}
 	if withPorts && g.chance(40) {
@@ -235,7 +235,7 @@ func (g *generator) matchers(b *strings.Builder, family, protocol string) {
 	case protocol == "" && g.chance(12):
 		b.WriteString(" fragment")
 	}
-	if g.chance(8) {
+	if g.chance(12) {
 		b.WriteString(" tos 0x10")
 	}
 }
@@ -321,8 +321,12 @@ func (g *generator) translation(b *strings.Builder) {
 func (g *generator) nat(b *strings.Builder, family string) {
 	no := g.chance(10)
 	b.WriteString(g.maybe(100*btoi(no), "no ") + "nat" + g.maybe(15*btoi(!no), " pass"))
-	protocol := g.head(b, pick(g, []string{" on em1", " on em1", " on egress", " on em0", ""}), family)
-	_ = protocol
+	on := pick(g, []string{" on em1", " on em1", " on egress", " on em0", ""})
+	if g.chance(60) {
+		fmt.Fprintf(b, "%s%s from %s to any", on, familyWord(family), pick(g, append([]string{"any"}, prefixes[family][:2]...)))
+	} else {
+		g.head(b, on, family)
+	}
 	g.tagOptions(b)
 	if !no {
 		target := pick(g, natTargets[family])

@@ -11,8 +11,7 @@ import (
 	"github.com/bsdnet/bsdnet/pf/reference"
 )
 
-// Letters of a script are the TCP flags of one segment; a digit behind them is
-// data. Upper case sides: C begins, S answers.
+// segment is a step of a script: who sends what.
 type segment struct {
 	server bool
 	flags  uint8
@@ -52,14 +51,13 @@ var scriptNames = []string{"whole connection", "port reuse", "answer first", "si
 
 // peer is an end of a flow.
 type peer struct {
-	end    netip.AddrPort
-	iface  string // where its packets come in; for the host, where they go out
-	host   bool   // the router itself
-	next   uint32 // sequence number
-	scale  conf.Optional
-	last   *wire // sent last
-	seen   *wire // arrived last, as it arrived
-	offset uint32
+	end   netip.AddrPort
+	iface string // where its packets come in; for the host, where they go out
+	host  bool   // the router itself
+	next  uint32 // sequence number
+	scale conf.Optional
+	last  *wire // sent last
+	seen  *wire // arrived last, as it arrived
 }
 
 // flow is one conversation: who talks, and what each side believes.
@@ -96,7 +94,7 @@ func (g *generator) flow(x *trial) *flow {
 	if isLocal(serverIP) {
 		s.host, s.iface = true, near
 	}
-	c.end = netip.AddrPortFrom(clientIP, uint16(pick(g, []int{1000, 1024, 1025, 2000, 40000, 50000})))
+	c.end = netip.AddrPortFrom(clientIP, uint16(pick(g, []int{53, 443, 1000, 1024, 1025, 5000, 40000, 50000})))
 	s.end = netip.AddrPortFrom(serverIP, uint16(pick(g, ports)))
 	c.next, s.next = g.Uint32(), g.Uint32()
 	if g.chance(20) {
@@ -171,7 +169,7 @@ func (g *generator) packet(f *flow, step segment) wire {
 			}
 		}
 	}
-	if g.chance(6) {
+	if g.chance(12) {
 		w.TOS = 0x10
 	}
 	return w

@@ -162,6 +162,9 @@ func (c *compiler) address(anchor *conf.Anchor, r *conf.Rule, a *conf.RuleAddr, 
 	case conf.AddrRange:
 		table = c.rangeTable(a.Addr.IP, a.Addr.Last)
 	case conf.AddrInterface:
+		if a.Addr.Bits < 128 && !(r.Family == conf.Inet && a.Addr.Bits == 32) {
+			c.unsupported(r.Pos, "a mask on the addresses of an interface")
+		}
 		table = c.interfaceTable(a.Addr.Name, a.Addr.Modifiers)
 	case conf.AddrTable:
 		table = c.findTable(anchor.Path, a.Addr.Name)
@@ -272,6 +275,10 @@ func (c *compiler) pool(r *conf.Rule, line *bpf.PFRule) {
 			p.Mask = prefixMask6(128)
 		}
 	case conf.AddrInterface:
+		if a.Modifiers&conf.ModNetwork != 0 {
+			c.unsupported(r.Pos, "a pool of several addresses")
+			return
+		}
 		p.Interface, p.Modifiers = a.Name, a.Modifiers
 		p.Mask = prefixMask6(128)
 	default:
