@@ -35,26 +35,27 @@ inline_always void pf_words(struct pf_pdesc *pd)
 	pd->words[PF_WORD_PROTO] = pd->proto;
 }
 
-/* pf_walk_step: one level down; 1 at a leaf. */
-static long pf_walk_step(__u32 index, void *context)
+/* pf_walk_node: the node to go on with, or a leaf's rules; true at a leaf. */
+inline_always bool pf_walk_node(struct pf_walk *w, const struct pf_tree_node *node)
 {
-	struct pf_walk *w = context;
-	const struct pf_tree_node *node;
-	__u32 place = w->node % 4;
-
-	if (!w->node)
-		return 1; /* no rule is here */
-	node = pf_line_at(w->ruleset, w->node / 4);
-	if (!node)
-		return 1;
-	node += place;
 	if (node->word == PF_TREE_LEAF) {
 		w->first = node->threshold;
 		w->count = node->left;
-		return 1;
+		return true;
 	}
 	w->node = w->pd->words[node->word % PF_TREE_WORDS] <= node->threshold ? node->left : node->right;
-	return 0;
+	return false;
+}
+
+/* pf_walk_step: two levels down, for a line holds a node and its children; 1 at a leaf. */
+static long pf_walk_step(__u32 index, void *context)
+{
+	struct pf_walk *w = context;
+	const struct pf_tree_node *line = pf_line_at(w->ruleset, w->node / 4);
+
+	if (!line || pf_walk_node(w, line))
+		return 1;
+	return pf_walk_node(w, line + w->node % 4);
 }
 
 /* pf_classify: sets e->found to the rule that decides. */

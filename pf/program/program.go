@@ -26,6 +26,9 @@ type Environment interface {
 	// Counters returns the slot of the counters of a rule; rules of the same
 	// identity get the same.
 	Counters(identity Identity) (uint32, error)
+	// HasTable reports whether a table runs that no ruleset defines: one that
+	// pfctl made.
+	HasTable(path string) bool
 }
 
 // Program is a compiled ruleset.
@@ -63,6 +66,8 @@ type Table struct {
 	Interface string
 	Modifiers conf.Modifier
 	Def       *conf.Table
+	// References counts the addresses of rules that name it.
+	References int
 }
 
 // Pool is where a rule translates to.
@@ -283,15 +288,21 @@ func (c *compiler) interfaceTable(name string, modifiers conf.Modifier) *Table {
 }
 
 // findTable looks a table up as the kernel does: in the rule's anchor, else in
-// the main ruleset. One that only rules name is empty.
+// the main ruleset. One that only rules name is what pfctl made it, or empty.
 func (c *compiler) findTable(anchor, name string) *Table {
-	for _, path := range []string{tablePath(anchor, name), name} {
-		if t, ok := c.tables[path]; ok {
+	path := name
+	for _, candidate := range []string{tablePath(anchor, name), name} {
+		if t, ok := c.tables[candidate]; ok {
+			t.References++
 			return t
+		}
+		if c.env.HasTable(candidate) {
+			path = candidate
+			break
 		}
 	}
 	t := c.newTable()
-	t.Name = name
-	c.tables[name] = t
+	t.Name, t.References = path, 1
+	c.tables[path] = t
 	return t
 }

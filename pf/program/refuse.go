@@ -21,6 +21,7 @@ type noHost struct{}
 func (noHost) Slot(string) (uint32, bool)        { return 0, true }
 func (noHost) Group(string) (uint32, bool)       { return 0, false }
 func (noHost) Counters(Identity) (uint32, error) { return 0, nil }
+func (noHost) HasTable(string) bool              { return false }
 
 // refuse reports everything of a rule that the data path does not enforce:
 // nothing is silently ignored.

@@ -2,6 +2,7 @@ package program
 
 import (
 	"encoding/binary"
+	"math"
 	"slices"
 	"unsafe"
 
@@ -150,12 +151,24 @@ func (t *treeRule) part() int {
 	return part
 }
 
-// forest builds the trees of a ruleset.
-type forest struct {
-	nodes  []bpf.PFTreeNode // left, right: indexes + 1; of a leaf: threshold is an index into leaves
-	leaves []bpf.PFRule
-	shared map[string]uint32 // leaves with the same rules
+// node is a cut or a leaf.
+type node struct {
+	word, threshold uint32
+	left, right     *node
+	rules           []bpf.PFRule // of a leaf
 }
+
+// forest builds the trees of a ruleset and puts them into lines.
+type forest struct {
+	shared map[string]uint32 // first lines of leaves, by the ranks in them
+	leaves []bpf.PFRule
+	lines  []treeLine
+	first  uint32 // line of the first node
+}
+
+// treeLine holds a node and its two children, so that one look at memory
+// decides two cuts.
+type treeLine [4]bpf.PFTreeNode
 
 // trees adds the decision trees of a ruleset's filter rules to the lines of
 // the program, and says whether it did.
@@ -164,7 +177,7 @@ func (p *Program) trees(rules []bpf.PFRule, ext func(line uint32) *bpf.PFRuleExt
 		return false
 	}
 	ranked := byRank(rules)
-	f := &forest{shared: make(map[string]uint32)}
+	f := &forest{shared: make(map[string]uint32), first: uint32(len(p.Lines))}
 	var roots, ranks bpf.PFRoots
 	for family, six := range []bool{false, true} {
 		for direction, bit := range []uint32{bpf.PfrIn, bpf.PfrOut} {
@@ -181,7 +194,7 @@ func (p *Program) trees(rules []bpf.PFRule, ext func(line uint32) *bpf.PFRuleExt
 				if len(members) == 0 {
 					continue
 				}
-				roots.Root[family][direction][part] = f.grow(members, everything(), 0)
+				roots.Root[family][direction][part] = f.place(grow(members, everything(), 0))
 				ranks.Root[family][direction][part] = members[0].Skip
 			}
 		}
@@ -190,24 +203,25 @@ func (p *Program) trees(rules []bpf.PFRule, ext func(line uint32) *bpf.PFRuleExt
 	return true
 }
 
-// grow builds a subtree and returns its node's index + 1.
-func (f *forest) grow(rules []*treeRule, space box, depth int) uint32 {
+// grow builds a subtree.
+func grow(rules []*treeRule, space box, depth int) *node {
 	rules = visible(rules, &space)
-	word, threshold, ok := uint32(0), uint32(0), false
 	if len(rules) > leafRules && depth < treeDepth {
-		word, threshold, ok = choose(rules, &space)
+		if word, threshold, ok := choose(rules, &space); ok {
+			left, right := space, space
+			left.high[word], right.low[word] = threshold, threshold+1
+			return &node{
+				word: word, threshold: threshold,
+				left:  grow(within(rules, &left), left, depth+1),
+				right: grow(within(rules, &right), right, depth+1),
+			}
+		}
 	}
-	if !ok {
-		return f.leaf(rules)
+	leaf := &node{word: bpf.PFTreeLeaf}
+	for _, r := range rules {
+		leaf.rules = append(leaf.rules, r.PFRule)
 	}
-	left, right := space, space
-	left.high[word], right.low[word] = threshold, threshold+1
-	index := len(f.nodes)
-	f.nodes = append(f.nodes, bpf.PFTreeNode{Threshold: threshold, Word: word})
-	l := f.grow(within(rules, &left), left, depth+1)
-	r := f.grow(within(rules, &right), right, depth+1)
-	f.nodes[index].Left, f.nodes[index].Right = l, r
-	return uint32(index + 1)
+	return leaf
 }
 
 // visible drops the rules behind one that matches everything in the space.
@@ -236,7 +250,7 @@ const cuts = 12
 // choose finds the cut that leaves the fewest rules on the fuller side without
 // doubling too many. Not ok: no cut helps.
 func choose(rules []*treeRule, space *box) (word, threshold uint32, ok bool) {
-	best := float64(len(rules))
+	best := math.Inf(1)
 	edges := make([]uint32, 0, 2*len(rules))
 	lows, highs := make([]uint32, len(rules)), make([]uint32, len(rules))
 	for w := range uint32(treeWords) {
@@ -267,6 +281,9 @@ func choose(rules []*treeRule, space *box) (word, threshold uint32, ok bool) {
 			if edge == ^uint32(0) {
 				continue
 			}
+			if max(left, right) == len(rules) {
+				continue // one side would be as full as before
+			}
 			doubled := left + right - len(rules)
 			if cost := float64(max(left, right)) + 1.5*float64(doubled); cost < best {
 				best, word, threshold, ok = cost, w, edge, true
@@ -276,67 +293,62 @@ func choose(rules []*treeRule, space *box) (word, threshold uint32, ok bool) {
 	return word, threshold, ok
 }
 
-// leaf returns a leaf with the rules, one that is there already if possible.
-func (f *forest) leaf(rules []*treeRule) uint32 {
-	if len(rules) == 0 {
-		return 0
+// place puts a subtree into lines and returns the number of its root.
+func (f *forest) place(root *node) uint32 {
+	at := len(f.lines)
+	f.lines = append(f.lines, treeLine{})
+	number := 4 * (f.first + uint32(at))
+	line := treeLine{1: {Word: bpf.PFTreeLeaf}, 2: {Word: bpf.PFTreeLeaf}, 3: {Word: bpf.PFTreeLeaf}}
+	line[0] = f.entry(root)
+	if root.word != bpf.PFTreeLeaf {
+		line[0].Left, line[0].Right = number+1, number+2
+		for i, child := range []*node{root.left, root.right} {
+			entry := f.entry(child)
+			if child.word != bpf.PFTreeLeaf {
+				entry.Left, entry.Right = f.place(child.left), f.place(child.right)
+			}
+			line[i+1] = entry
+		}
 	}
-	key := make([]byte, 0, 4*len(rules))
-	for _, r := range rules {
-		key = binary.NativeEndian.AppendUint32(key, r.Skip)
-	}
-	if node, ok := f.shared[string(key)]; ok {
-		return node
-	}
-	f.nodes = append(f.nodes, bpf.PFTreeNode{Word: bpf.PFTreeLeaf, Threshold: uint32(len(f.leaves)), Left: uint32(len(rules))})
-	for _, r := range rules {
-		f.leaves = append(f.leaves, r.PFRule)
-	}
-	f.shared[string(key)] = uint32(len(f.nodes))
-	return uint32(len(f.nodes))
+	f.lines[at] = line
+	return number
 }
 
-// emit writes nodes and leaves behind the lines of the program and roots into
-// their place.
-func (f *forest) emit(p *Program, roots, ranks *bpf.PFRoots) {
-	nodeLine := uint32(len(p.Lines))
-	lines := (len(f.nodes) + 3) / 4
-	leafLine := nodeLine + uint32(lines)
-	number := func(index uint32) uint32 {
-		if index == 0 {
-			return 0
-		}
-		return 4*nodeLine + index - 1
+// entry is a node without its children; the rules of a leaf get their place
+// among the leaves, shared with a leaf of the same rules.
+func (f *forest) entry(n *node) bpf.PFTreeNode {
+	if n.word != bpf.PFTreeLeaf {
+		return bpf.PFTreeNode{Word: n.word, Threshold: n.threshold}
 	}
-	empty := bpf.PFTreeNode{Word: bpf.PFTreeLeaf}
-	for at := 0; at < len(f.nodes); at += 4 {
-		var four [4]bpf.PFTreeNode
-		for i := range four {
-			four[i] = empty
-			if at+i >= len(f.nodes) {
-				continue
+	key := make([]byte, 0, 4*len(n.rules))
+	for i := range n.rules {
+		key = binary.NativeEndian.AppendUint32(key, n.rules[i].Skip)
+	}
+	first, ok := f.shared[string(key)]
+	if !ok {
+		first = uint32(len(f.leaves))
+		f.shared[string(key)] = first
+		f.leaves = append(f.leaves, n.rules...)
+	}
+	return bpf.PFTreeNode{Word: bpf.PFTreeLeaf, Threshold: first, Left: uint32(len(n.rules))}
+}
+
+// emit appends nodes and leaves to the lines of the program and writes the
+// roots into their place.
+func (f *forest) emit(p *Program, roots, ranks *bpf.PFRoots) {
+	base := f.first + uint32(len(f.lines))
+	for i := range f.lines {
+		for j := range f.lines[i] {
+			if n := &f.lines[i][j]; n.Word == bpf.PFTreeLeaf {
+				n.Threshold += base
 			}
-			n := f.nodes[at+i]
-			if n.Word == bpf.PFTreeLeaf {
-				n.Threshold += leafLine
-			} else {
-				n.Left, n.Right = number(n.Left), number(n.Right)
-			}
-			four[i] = n
 		}
-		p.Lines = append(p.Lines, *(*Line)(unsafe.Pointer(&four)))
+		p.Lines = append(p.Lines, *(*Line)(unsafe.Pointer(&f.lines[i])))
 	}
 	for i := range f.leaves {
 		p.Lines = append(p.Lines, *(*Line)(unsafe.Pointer(&f.leaves[i])))
 	}
-	p.Ranges = append(p.Ranges, Range{leafLine, uint32(len(f.leaves))})
-	for family := range roots.Root {
-		for direction := range roots.Root[family] {
-			for part, index := range roots.Root[family][direction] {
-				roots.Root[family][direction][part] = number(index)
-			}
-		}
-	}
+	p.Ranges = append(p.Ranges, Range{base, uint32(len(f.leaves))})
 	p.Lines[bpf.PFTreeRoots] = *(*Line)(unsafe.Pointer(roots))
 	p.Lines[bpf.PFTreeRoots+1] = *(*Line)(unsafe.Pointer(ranks))
 }
