@@ -107,7 +107,26 @@ func (dp *Datapath) Attach(device netlink.Link, asked Mode, f *Features, replace
 	if err := dp.attachTC(device, ebpf.AttachTCXEgress, "if_output", f); err != nil {
 		return nil, errors.Join(fmt.Errorf("attach TC egress to %s: %w", attrs.Name, err), dp.Detach(attrs.Index))
 	}
+	if err := dp.detachOther(device, at.Mode); err != nil {
+		return nil, fmt.Errorf("change %s to mode %s: %w", attrs.Name, at.Mode, err)
+	}
 	return at, nil
+}
+
+// detachOther takes the input of another mode off, from which the interface
+// has been changed. For a moment both are there: what XDP takes TC never sees.
+func (dp *Datapath) detachOther(device netlink.Link, mode Mode) error {
+	hook := "xdp"
+	if mode == ModeXDP {
+		hook = "tc_ingress"
+		if err := deleteFilters(device, netlink.HANDLE_MIN_INGRESS); err != nil {
+			return err
+		}
+	}
+	if err := os.Remove(linkPath(dp.Dir, hook, device.Attrs().Index)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 func linkPath(dir, hook string, index int) string {
@@ -228,24 +247,38 @@ func detach(dir string, index int) error {
 	return errors.Join(append(errs, detachClsact(device))...)
 }
 
+// filtersOn returns the filters named bsdnet, and how many there are in all.
+func filtersOn(device netlink.Link, parent uint32) (own []netlink.Filter, all int) {
+	filters, err := netlink.FilterList(device, parent)
+	if err != nil {
+		return nil, 0 // no qdisc
+	}
+	for _, filter := range filters {
+		if f, ok := filter.(*netlink.BpfFilter); ok && f.Name == filterName {
+			own = append(own, f)
+		}
+	}
+	return own, len(filters)
+}
+
+func deleteFilters(device netlink.Link, parent uint32) error {
+	var errs []error
+	own, _ := filtersOn(device, parent)
+	for _, filter := range own {
+		errs = append(errs, netlink.FilterDel(filter))
+	}
+	return errors.Join(errs...)
+}
+
 // detachClsact removes the filters named bsdnet, and the clsact qdisc if
 // nothing else uses it.
 func detachClsact(device netlink.Link) error {
 	var errs []error
 	ours, others := 0, 0
 	for _, parent := range []uint32{netlink.HANDLE_MIN_INGRESS, netlink.HANDLE_MIN_EGRESS} {
-		filters, err := netlink.FilterList(device, parent)
-		if err != nil {
-			continue
-		}
-		for _, filter := range filters {
-			if f, ok := filter.(*netlink.BpfFilter); ok && f.Name == filterName {
-				ours++
-				errs = append(errs, netlink.FilterDel(f))
-				continue
-			}
-			others++
-		}
+		own, all := filtersOn(device, parent)
+		ours, others = ours+len(own), others+all-len(own)
+		errs = append(errs, deleteFilters(device, parent))
 	}
 	if ours > 0 && others == 0 {
 		qdiscs, err := netlink.QdiscList(device)
