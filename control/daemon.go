@@ -91,8 +91,12 @@ func Start(ctx context.Context, log *slog.Logger, request LoadRequest) (*Daemon,
 		return nil, nil, err
 	}
 	// Look before anything is changed.
-	if _, err := chooseInterfaces(request); err != nil {
+	chosen, err := chooseInterfaces(request)
+	if err != nil {
 		return nil, nil, err
+	}
+	if fresh && len(chosen) == 0 {
+		return nil, nil, fmt.Errorf("no interface to take: name one by -i, or by an ifconfig_ variable in %s", RcConf)
 	}
 	warnings, err := preflight(request)
 	if err != nil {
