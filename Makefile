@@ -42,6 +42,7 @@ vm: build
 
 bench: setup build
 	$(GO) test -count=1 -v -timeout 30m -tags bench -run 'TestBench' ./internal/bench
+	$(GO) test -count=1 -run '^$$' -bench 'Thread' ./netisr
 
 # Compiles the data path anew; a test compares the result with what is committed.
 generate:
