@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"os/exec"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -158,6 +159,32 @@ func TestConcurrentLoads(t *testing.T) {
 			}
 			if s.unload(); t.Failed() {
 				return
+			}
+		}
+	})
+}
+
+// The short form of TestDaemonKilled, for slow machines: the fast path lives
+// on without its daemon, and load adopts it.
+func TestKilledAndAdopted(t *testing.T) {
+	t.Parallel()
+	loaded(t, func(t *testing.T, s *site) {
+		for _, f := range families {
+			mustPing(t, s.Left, "-c", "1", "-W", "3", f.right)
+		}
+		for range 2 {
+			s.kill()
+			for _, f := range families {
+				mustPing(t, s.Left, "-c", "5", "-i", "0.02", "-W", "3", f.right)
+			}
+			if out := s.bsdnet("load"); !strings.Contains(out, "adopted") {
+				t.Errorf("load after kill: %s", out)
+			}
+			for _, f := range families {
+				mustPing(t, s.Left, "-c", "5", "-i", "0.02", "-W", "3", f.right)
+				if p := ping(t, s.Left, "-t", "1", "-c", "1", "-W", "3", f.right); !containsFold(p.text, "exceeded") {
+					t.Errorf("no time exceeded after load: %s", p.text)
+				}
 			}
 		}
 	})

@@ -1,8 +1,11 @@
 package labtest
 
 import (
+	"io"
+	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/bsdnet/bsdnet/internal/lab"
 )
@@ -107,4 +110,66 @@ func TestJumboFrames(t *testing.T) {
 		s.Right.MustRun(t, "ip", "link", "set", "em0", "mtu", "1500")
 		mustPing(t, s.Left, "-M", "dont", "-s", "8900", "-c", "2", "-i", "0.05", "-W", "2", inet.right)
 	})
+}
+
+// The first segments of a connection are cut by the device, if at all: the
+// error about them comes at once, not after a retransmission.
+func TestPathMTUDiscoveryIsQuick(t *testing.T) {
+	t.Parallel()
+	loaded(t, func(t *testing.T, s *site) {
+		s.narrow()
+		s.Right.MustRun(t, "ip", "link", "set", "em0", "mtu", "1500")
+		for _, f := range families {
+			mustPing(t, s.Left, "-c", "1", "-W", "3", f.right)
+			if took := s.send(t, f.right, 200_000); took > 100*time.Millisecond {
+				t.Errorf("%s: 200 kB took %v", f.name, took)
+			} else {
+				t.Logf("%s: 200 kB took %v", f.name, took)
+			}
+		}
+	})
+}
+
+// send sends bytes from the left to the right host by TCP and returns how long
+// that took after the connection was there.
+func (s *site) send(t *testing.T, to string, bytes int64) time.Duration {
+	t.Helper()
+	var listener net.Listener
+	if err := s.Right.Do(func() (err error) {
+		listener, err = net.Listen("tcp", net.JoinHostPort(to, "0"))
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	arrived := make(chan error, 1)
+	go func() {
+		conn, err := listener.Accept()
+		if err == nil {
+			defer conn.Close()
+			_, err = io.CopyN(io.Discard, conn, bytes)
+		}
+		arrived <- err
+	}()
+	var conn net.Conn
+	if err := s.Left.Do(func() (err error) {
+		conn, err = net.DialTimeout("tcp", listener.Addr().String(), 5*time.Second)
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	start := time.Now()
+	if _, err := conn.Write(make([]byte, bytes)); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-arrived:
+		if err != nil {
+			t.Fatal(err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("did not arrive")
+	}
+	return time.Since(start)
 }

@@ -138,6 +138,7 @@ func TestBadInput(t *testing.T) {
 	}{
 		{"nonexistent", []string{"load", "-i", "em7"}, 1, "interface em7 does not exist"},
 		{"nonexistent-second", []string{"load", "-i", "em0", "-i", "em7"}, 1, "interface em7 does not exist"},
+		{"no-interface", []string{"load"}, 1, "no interface to take"},
 		{"bad-line", []string{"load", "-i", "em0", "-f", bad}, 1, bad + ":2: "},
 		{"bad-value", []string{"load", "-f", garbage}, 1, garbage + ":1: "},
 		{"no-file", []string{"load", "-i", "em0", "-f", "/nonexistent"}, 1, "/nonexistent"},
