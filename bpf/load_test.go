@@ -27,6 +27,8 @@ func TestVerifier(t *testing.T) {
 			Programs: ebpf.ProgramOptions{LogLevel: ebpf.LogLevelStats},
 		})
 		if err != nil {
+			// Once more, for what the verifier has to say.
+			_, err = ebpf.NewCollection(spec)
 			var verifier *ebpf.VerifierError
 			if errors.As(err, &verifier) {
 				log := verifier.Log

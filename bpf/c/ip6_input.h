@@ -37,9 +37,10 @@ inline_always struct ipv6hdr *ip6_header(ctx_t *ctx, const struct mbuf *m)
 	__u32 off = m->l3_off;
 	struct ipv6hdr *ip6;
 
+	pull(ctx, off + sizeof(*ip6));
+	opaque(off);
 	if (off > L3_OFF_MAX)
 		return NULL;
-	pull(ctx, off + sizeof(*ip6));
 	ip6 = frame(ctx) + off;
 	if ((void *)(ip6 + 1) > frame_end(ctx))
 		return NULL;

@@ -59,9 +59,10 @@ inline_always struct iphdr *ip_header(ctx_t *ctx, const struct mbuf *m)
 	__u32 off = m->l3_off;
 	struct iphdr *ip;
 
+	pull(ctx, off + sizeof(*ip));
+	opaque(off);
 	if (off > L3_OFF_MAX)
 		return NULL;
-	pull(ctx, off + sizeof(*ip));
 	ip = frame(ctx) + off;
 	if ((void *)(ip + 1) > frame_end(ctx))
 		return NULL;

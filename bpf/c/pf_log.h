@@ -12,7 +12,8 @@
 static __noinline int pf_log_packet(ctx_t *ctx, const struct mbuf *m, __u32 rule, __u32 action, __u32 reason)
 {
 	struct pf_log_record *record = bpf_ringbuf_reserve(&pf_log, sizeof(*record), 0);
-	__u32 len, off;
+	__u32 off;
+	__u64 len;
 	long error;
 
 	if (!record) {
@@ -32,11 +33,14 @@ static __noinline int pf_log_packet(ctx_t *ctx, const struct mbuf *m, __u32 rule
 	record->spare = 0;
 	if (len > PF_LOG_BYTES)
 		len = PF_LOG_BYTES;
+	/* Older verifiers do not learn from a comparison with zero that there is a byte. */
+	len--;
 	opaque(len);
-	if (len < 1 || len > PF_LOG_BYTES) {
+	if (len >= PF_LOG_BYTES) {
 		bpf_ringbuf_discard(record, 0);
 		return 0;
 	}
+	len++;
 #ifdef BUILD_XDP
 	error = bpf_xdp_load_bytes(ctx, off, record->data, len);
 #else

@@ -63,17 +63,23 @@ inline_always void pf_classify(struct pf_evaluation *e)
 {
 	const struct pf_roots *roots = pf_line_at(e->ruleset, PF_TREE_ROOTS);
 	const struct pf_roots *ranks = pf_line_at(e->ruleset, PF_TREE_ROOTS + 1);
-	__u32 six = e->pd->af == 6, dir = e->pd->dir & 1, rank = PF_NORANK, found = 0;
+	__u32 row = (e->pd->af == 6) << 1 | (e->pd->dir & 1), rank = PF_NORANK, found = 0;
+	const __u32 *root, *best;
 	struct pf_walk w = {.pd = e->pd, .ruleset = e->ruleset};
 
 	if (!roots || !ranks)
 		return;
+	/* The verifier of Linux 6.1 knows no bounds of what was put together by OR. */
+	opaque(row);
+	row &= 3;
+	root = roots->root[0][0] + row * PF_TREE_PARTS;
+	best = ranks->root[0][0] + row * PF_TREE_PARTS;
 	e->first = 1;
 	for (__u32 part = 0; part < PF_TREE_PARTS; part++) {
 		const struct pf_rule *r;
 
-		w.node = roots->root[six][dir][part];
-		if (!w.node || ranks->root[six][dir][part] >= rank)
+		w.node = root[part];
+		if (!w.node || best[part] >= rank)
 			continue;
 		w.count = 0;
 		bpf_loop(PF_TREE_DEPTH, pf_walk_step, &w, 0);
