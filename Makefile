@@ -8,7 +8,7 @@ PACKAGES := ./...
 
 export CGO_ENABLED := 0
 
-.PHONY: all build setup demo test test-short bench generate fuzz vm clean
+.PHONY: all build setup demo test test-short test-diff bench generate fuzz vm clean
 
 all: build
 
@@ -35,6 +35,10 @@ test: setup build
 # Without QEMU.
 test-short: build
 	$(GO) test -p 1 -short $(PACKAGES)
+
+# pf in the data path against the reference, at length: about an hour.
+test-diff:
+	cd pf/difftest && BSDNET_DIFF_RULESETS=$(or $(RULESETS),10000) $(GO) test -count=1 -timeout 3h -run TestDifferential
 
 # Loads every program on Debian's 6.1 kernel.
 vm: build

@@ -127,8 +127,14 @@ func (x *trial) advance(d time.Duration) {
 // might disagree.
 func (x *trial) settle() {
 	near := func(s *reference.State) bool {
-		left := x.firewall.Lifetime(s) - (x.Now() - s.Last)
-		return left > -time.Second && left < time.Second
+		// On its way the packet may end a state and make two.
+		for more := -1; more <= 2; more++ {
+			left := x.firewall.Lifetime(s, len(x.firewall.States())+more) - (x.Now() - s.Last)
+			if left > -time.Second && left < time.Second {
+				return true
+			}
+		}
+		return false
 	}
 	for range 20 {
 		if !slices.ContainsFunc(x.firewall.States(), near) {

@@ -19,7 +19,24 @@ import (
 const (
 	defaultRulesets   = 200
 	packetsPerRuleset = 60
+	longRulesets      = 10000
+	longPackets       = 100
+	longUses          = 1000 // at least, of each construct in a long run
 )
+
+// constructs are what has to take part in decisions often enough.
+var constructs = []string{
+	"pass", "block", "match", "quick", "direction", "inet", "inet6", "proto", "flags", "icmp-type", "icmp code", "tos", "fragments",
+	"on interface", "on ! interface", "on group", "set skip",
+	"from or to prefix", "from or to range", "from or to <table>", "from or to (interface)", "from ! or to !",
+	"from port =", "from port !=", "from port <", "from port <=", "from port >", "from port >=", "from port :", "from port ><", "from port <>",
+	"to port =", "to port !=", "to port <", "to port <=", "to port >", "to port >=", "to port :", "to port ><", "to port <>",
+	"tag", "tagged", "! tagged", "anchor", "anchor quick", "anchor wildcard",
+	"keep state", "no state", "sloppy", "if-bound", "allow-opts", "return",
+	"nat", "nat pass", "no nat", "rdr", "no rdr", "bitmask", "static-port",
+	"drop short", "drop normalize", "drop state-limit", "options blocked", "fragment", "adaptive timeout", "state over", "state mismatch",
+	"icmp error of state", "icmp error translated", "icmp error out of window", "icmp error without state",
+}
 
 func number(t *testing.T, variable string, otherwise int) int {
 	text := os.Getenv(variable)
@@ -40,7 +57,7 @@ func TestDifferential(t *testing.T) {
 	first := number(t, "BSDNET_DIFF_SEED", 1)
 	packets := packetsPerRuleset
 	if rulesets > defaultRulesets {
-		packets = 100
+		packets = longPackets
 	}
 	r := newRouter(t)
 	uses, kinds := make(map[string]int), make(map[string]int)
@@ -66,6 +83,11 @@ func TestDifferential(t *testing.T) {
 	for title, counts := range map[string]map[string]int{"construct": uses, "traffic": kinds} {
 		for _, name := range slices.Sorted(maps.Keys(counts)) {
 			fmt.Printf("%-10s %-40s %8d\n", title, name, counts[name])
+		}
+	}
+	for _, name := range constructs {
+		if rulesets >= longRulesets && failures == 0 && uses[name] < longUses {
+			t.Errorf("%s took part %d times, want at least %d", name, uses[name], longUses)
 		}
 	}
 }

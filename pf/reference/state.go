@@ -101,9 +101,9 @@ func (f *Firewall) remove(s *State) {
 	}
 }
 
-// Lifetime returns how long a state may be idle. It shrinks as states fill
-// the table beyond adaptive.start.
-func (f *Firewall) Lifetime(s *State) time.Duration {
+// Lifetime returns how long a state may be idle among a number of states. It
+// shrinks as they fill the table beyond adaptive.start.
+func (f *Firewall) Lifetime(s *State, among int) time.Duration {
 	o := &f.rules.Options
 	value := uint64(o.Timeouts[s.Timeout])
 	start, end := uint64(o.Timeouts[conf.TimeoutAdaptiveStart]), uint64(o.Timeouts[conf.TimeoutAdaptiveEnd])
@@ -111,7 +111,7 @@ func (f *Firewall) Lifetime(s *State) time.Duration {
 		limit := uint64(o.Limits[conf.LimitStates])
 		start, end = limit/10*6, limit/10*12
 	}
-	states := uint64(len(f.states))
+	states := uint64(max(among, 0))
 	lifetime := time.Duration(value) * time.Second
 	switch {
 	case end == 0 || states <= start || start >= end:
@@ -124,7 +124,9 @@ func (f *Firewall) Lifetime(s *State) time.Duration {
 }
 
 // Expired reports whether a state has been idle for too long.
-func (f *Firewall) Expired(s *State) bool { return f.env.Now()-s.Last > f.Lifetime(s) }
+func (f *Firewall) Expired(s *State) bool {
+	return f.env.Now()-s.Last > f.Lifetime(s, len(f.states))
+}
 
 // newState begins a state with its first packet.
 func newState(p *Packet, dir conf.Direction) *State {
