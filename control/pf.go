@@ -4,10 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/netip"
-	"os"
-	"strings"
 	"sync"
 	"time"
 
@@ -25,16 +22,8 @@ type filter struct {
 	log     *engine.Log
 	dialect conf.Dialect
 	cancel  func()
-	mu      sync.Mutex // one load, enable or disable at a time
-	source  PFSource   // of the ruleset in force, to load it again
-}
-
-// PFSource is a ruleset as text: what pfctl read, with the files that its
-// tables name, so that it means the same here.
-type PFSource struct {
-	Dialect conf.Dialect      `json:"dialect"`
-	Text    string            `json:"text"`
-	Files   map[string]string `json:"files,omitempty"`
+	mu      sync.Mutex  // one load, enable or disable at a time
+	sources []*PFSource // of the ruleset in force, to load it again
 }
 
 func startFilter(ctx context.Context, d *Daemon) (*filter, error) {
@@ -170,34 +159,6 @@ func (f *filter) interfaceTable() *conf.InterfaceTable {
 		}
 	}
 	return table
-}
-
-// load reads a source and puts it in force.
-func (f *filter) load(source PFSource) ([]string, error) {
-	rs, err := conf.Load("ruleset", strings.NewReader(source.Text), conf.Config{
-		Dialect: source.Dialect, Interfaces: f.interfaceTable(),
-		Open: func(name string) (io.ReadCloser, error) {
-			text, ok := source.Files[name]
-			if !ok {
-				return nil, os.ErrNotExist
-			}
-			return io.NopCloser(strings.NewReader(text)), nil
-		},
-	})
-	if err != nil {
-		return nil, err
-	}
-	f.updateEgress()
-	warnings, err := f.engine.Load(rs)
-	if err != nil {
-		return nil, err
-	}
-	f.source, f.dialect = source, source.Dialect
-	texts := make([]string, len(warnings))
-	for i, w := range warnings {
-		texts[i] = fmt.Sprintf("%d: %s", w.Pos.Line, w.Text)
-	}
-	return texts, nil
 }
 
 // updateEgress makes the interfaces of the default routes the members of the

@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"strconv"
 
 	"github.com/bsdnet/bsdnet/pf/conf"
@@ -48,17 +46,8 @@ func (f *filter) calls() map[string]call {
 		"pf/show":    typed(reader, f.show),
 		"pf/flush":   typed(owner, f.flush),
 		"pf/kill":    typed(owner, f.kill),
+		"pf/table":   typed(reader, f.table),
 	}
-}
-
-func (f *filter) loadCall(_ context.Context, source PFSource) (*PFReply, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	warnings, err := f.load(source)
-	if err != nil {
-		return nil, err
-	}
-	return &PFReply{Warnings: warnings}, f.save()
 }
 
 func (f *filter) switchCall(on bool) (*PFReply, error) {
@@ -70,45 +59,13 @@ func (f *filter) switchCall(on bool) (*PFReply, error) {
 	if on {
 		if rs, _ := f.engine.Rules(); rs == nil {
 			// As after boot: no rules, everything passes.
-			if _, err := f.load(PFSource{Dialect: f.dialect}); err != nil {
+			if _, err := f.load([]*PFSource{{Dialect: f.dialect, Sections: conf.SectionAll}}, false); err != nil {
 				return nil, err
 			}
 		}
 	}
 	f.engine.Switched()
 	return &PFReply{}, f.setEnabled(on)
-}
-
-// sourceFile keeps the ruleset in force over a restart of the daemon.
-func (f *filter) sourceFile() string { return filepath.Join(f.daemon.instance.Dir(), "pf.json") }
-
-func (f *filter) save() error {
-	data, err := json.Marshal(f.source)
-	if err != nil {
-		return err
-	}
-	temporary := f.sourceFile() + ".new"
-	if err := os.WriteFile(temporary, data, 0o600); err != nil {
-		return fmt.Errorf("keep ruleset: %w", err)
-	}
-	return os.Rename(temporary, f.sourceFile())
-}
-
-// restore takes up the ruleset of an earlier daemon.
-func (f *filter) restore() error {
-	data, err := os.ReadFile(f.sourceFile())
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	var source PFSource
-	if err := json.Unmarshal(data, &source); err != nil {
-		return fmt.Errorf("read %s: %w", f.sourceFile(), err)
-	}
-	_, err = f.load(source)
-	return err
 }
 
 // stream sends logged packets, one JSON object a line, until the peer hangs up.
@@ -139,7 +96,7 @@ func (f *filter) interfaceName(slot uint32) string {
 
 func (f *filter) show(_ context.Context, r pfctl.ShowRequest) (*PFText, error) {
 	var out bytes.Buffer
-	o := engine.ShowOptions{Verbose: r.Verbose, SwapPorts: r.SwapPorts, Anchor: r.Anchor}
+	o := engine.ShowOptions{Verbose: r.Verbose, SwapPorts: r.SwapPorts, Anchor: r.Anchor, Recurse: r.Recurse, Debug: r.Debug}
 	states := func() error { return f.engine.ShowStates(&out, o, f.interfaceName, nil) }
 	var err error
 	switch r.Modifier {
@@ -158,7 +115,7 @@ func (f *filter) show(_ context.Context, r pfctl.ShowRequest) (*PFText, error) {
 	case "memory":
 		f.engine.ShowMemory(&out)
 	case "Tables":
-		f.engine.ShowTables(&out, r.Verbose)
+		f.engine.ShowTables(&out, o)
 	case "Interfaces":
 		for _, ifp := range f.daemon.ifnet.All() {
 			if ifp.Owned || ifp.Loopback {
@@ -180,7 +137,7 @@ func (f *filter) show(_ context.Context, r pfctl.ShowRequest) (*PFText, error) {
 		fmt.Fprintln(&out, "\nLIMITS:")
 		f.engine.ShowMemory(&out)
 		fmt.Fprintln(&out, "\nTABLES:")
-		f.engine.ShowTables(&out, 0)
+		f.engine.ShowTables(&out, engine.ShowOptions{})
 	default:
 		return nil, fmt.Errorf("-s %s is not there yet", r.Modifier)
 	}
@@ -194,8 +151,12 @@ func (f *filter) flush(_ context.Context, r pfctl.FlushRequest) (*PFReply, error
 	case "states":
 		return &PFReply{Count: f.engine.Kill(func(*engine.State) bool { return true })}, nil
 	case "rules":
-		_, err := f.load(PFSource{Dialect: f.dialect})
-		return &PFReply{}, errors.Join(err, f.save())
+		return &PFReply{}, f.flushSections(r, conf.SectionFilter)
+	case "nat":
+		return &PFReply{}, f.flushSections(r, conf.SectionNat)
+	case "Tables":
+		count, err := f.flushTables(r)
+		return &PFReply{Count: count}, err
 	case "info":
 		return &PFReply{}, f.engine.ClearStatus()
 	case "Sources", "queue", "osfp", "ethernet":

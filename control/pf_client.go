@@ -53,23 +53,54 @@ func (p *PF) Enable(ctx context.Context) error { return p.enable(ctx, "pf/enable
 // Disable implements pfctl.Engine.
 func (p *PF) Disable(ctx context.Context) error { return p.enable(ctx, "pf/disable") }
 
-// Load implements pfctl.Engine. The ruleset travels as the text that it prints
+// Load implements pfctl.Engine. Rulesets travel as the text that they print
 // as, which means the same.
 func (p *PF) Load(ctx context.Context, r pfctl.LoadRequest) error {
-	if len(r.Rulesets) != 1 || r.Rulesets[0].Main.Path != "" {
-		return errors.New("loading an anchor on its own is not there yet")
+	load := PFLoad{Merge: r.Merge}
+	for _, rs := range r.Rulesets {
+		if errs := program.Unenforced(rs); len(errs) > 0 {
+			return errors.Join(errs...)
+		}
+		source, err := sourceOf(rs, r.Sections)
+		if err != nil {
+			return err
+		}
+		load.Sources = append(load.Sources, source)
 	}
-	if r.Merge || r.Sections != 0 && r.Sections != conf.SectionAll {
-		return errors.New("loading a part of a ruleset is not there yet")
-	}
-	rs := r.Rulesets[0]
-	if errs := program.Unenforced(rs); len(errs) > 0 {
-		return errors.Join(errs...)
-	}
-	source := PFSource{Dialect: rs.Dialect, Files: make(map[string]string)}
-	var text strings.Builder
-	if err := conf.Format(&text, rs, conf.FormatOptions{}); err != nil {
+	reply, err := Call[*PFReply](ctx, p.client, "pf/load", load)
+	if err != nil {
 		return err
+	}
+	for _, warning := range reply.Warnings {
+		fmt.Fprintf(p.stderr, "pfctl: warning: rule at line %s\n", warning)
+	}
+	return nil
+}
+
+// sourceOf makes text of a ruleset. Sections zero are all; anchors have no
+// options and no queues of their own.
+func sourceOf(rs *conf.Ruleset, sections conf.Section) (*PFSource, error) {
+	if sections == 0 {
+		sections = conf.SectionAll
+	}
+	if rs.Main.Path != "" {
+		sections &^= conf.SectionOptions | conf.SectionQueues
+	}
+	source := &PFSource{Dialect: rs.Dialect, Anchor: rs.Main.Path, Sections: sections, Files: make(map[string]string)}
+	printed := *rs
+	printed.Directives = nil
+	for _, d := range rs.Directives {
+		switch {
+		case d.Kind == conf.DirectiveMacro: // they are expanded
+		case d.Kind != conf.DirectiveOption:
+			printed.Directives = append(printed.Directives, d)
+		case rs.Main.Path == "":
+			source.Options += d.Text + "\n"
+		}
+	}
+	var text strings.Builder
+	if err := conf.Format(&text, &printed, conf.FormatOptions{AnchorPaths: true}); err != nil {
+		return nil, err
 	}
 	source.Text = text.String()
 	var err error
@@ -86,17 +117,7 @@ func (p *PF) Load(ctx context.Context, r pfctl.LoadRequest) error {
 			}
 		}
 	})
-	if err != nil {
-		return err
-	}
-	reply, err := Call[*PFReply](ctx, p.client, "pf/load", source)
-	if err != nil {
-		return err
-	}
-	for _, warning := range reply.Warnings {
-		fmt.Fprintf(p.stderr, "pfctl: warning: rule at line %s\n", warning)
-	}
-	return nil
+	return source, err
 }
 
 // Packets implements pfctl.Engine.
@@ -141,8 +162,8 @@ func (p *PF) KillSources(context.Context, pfctl.KillRequest) (pfctl.KillResult, 
 }
 
 // Table implements pfctl.Engine.
-func (p *PF) Table(context.Context, pfctl.TableRequest) (pfctl.TableResult, error) {
-	return pfctl.TableResult{}, fmt.Errorf("-T on a running table is %w", errNotYet)
+func (p *PF) Table(ctx context.Context, r pfctl.TableRequest) (pfctl.TableResult, error) {
+	return Call[pfctl.TableResult](ctx, p.client, "pf/table", r)
 }
 
 // ZeroRules implements pfctl.Engine.

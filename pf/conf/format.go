@@ -17,6 +17,9 @@ type FormatOptions struct {
 	SwapPorts bool
 	// DirectivesOnly leaves out the rules.
 	DirectivesOnly bool
+	// AnchorPaths prints the whole path of anchors that rules call, where pfctl
+	// of FreeBSD and DragonFly shows its end, so that it can be read again.
+	AnchorPaths bool
 }
 
 // Format writes a ruleset as pfctl -nv of its dialect does: macros, options,

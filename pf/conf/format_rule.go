@@ -92,7 +92,7 @@ func (w *lineWriter) action(r *Rule) {
 	if c := r.Anchor; c != nil {
 		w.WriteString(r.Action.anchorKeyword())
 		if c.Printed != "" {
-			w.WriteString(" " + quote(c.Printed))
+			w.WriteString(" " + quote(c.shown(w.options)))
 		}
 		return
 	}

@@ -336,7 +336,7 @@ func (r *EtherRule) text(o FormatOptions) string {
 	if c := r.Anchor; c != nil {
 		w.WriteString("anchor")
 		if c.Printed != "" {
-			w.WriteString(" " + quote(c.Printed))
+			w.WriteString(" " + quote(c.shown(w.options)))
 		}
 	} else {
 		w.WriteString(r.Action.String())

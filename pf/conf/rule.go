@@ -1,6 +1,9 @@
 package conf
 
-import "net/netip"
+import (
+	"net/netip"
+	"strings"
+)
 
 // RuleAddr is one side of a rule: an address and a port.
 type RuleAddr struct {
@@ -217,6 +220,14 @@ type AnchorCall struct {
 
 	written  string // the name of a call, as in the file
 	absolute bool
+}
+
+// shown is the name of a call as printed.
+func (c *AnchorCall) shown(o FormatOptions) string {
+	if o.AnchorPaths && !c.Inline && strings.HasPrefix(c.Printed, "/") {
+		return "/" + c.Path
+	}
+	return c.Printed
 }
 
 // EtherAddr is one side of an ether rule; the zero value matches everything.

@@ -135,6 +135,12 @@ type environment struct {
 func (v environment) Slot(name string) (uint32, bool)  { return v.interfaces.Slot(name) }
 func (v environment) Group(name string) (uint32, bool) { return v.interfaces.Group(name) }
 
+// HasTable implements program.Environment.
+func (v environment) HasTable(path string) bool {
+	t, ok := v.tables[namedKey(path)]
+	return ok && t.active
+}
+
 // Counters implements program.Environment: a rule that was loaded before
 // keeps its slot, and so its counters.
 func (v environment) Counters(identity program.Identity) (uint32, error) {
@@ -164,12 +170,21 @@ func (v environment) Counters(identity program.Identity) (uint32, error) {
 // Load puts a ruleset in force, whole: a packet is judged by the old one or
 // the new one. If it fails, the old one stays as it was.
 func (e *Engine) Load(rs *conf.Ruleset) ([]program.Warning, error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.load(rs)
+	return e.LoadPart(rs, func(*conf.Table) bool { return true })
 }
 
-func (e *Engine) load(rs *conf.Ruleset) ([]program.Warning, error) {
+// LoadPart is Load of a ruleset that is new in parts only: tables that run
+// keep their addresses unless renew says that their definition is new.
+func (e *Engine) LoadPart(rs *conf.Ruleset, renew func(*conf.Table) bool) ([]program.Warning, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.load(rs, renew)
+}
+
+// keepTables renews no table.
+func keepTables(*conf.Table) bool { return false }
+
+func (e *Engine) load(rs *conf.Ruleset, renew func(*conf.Table) bool) ([]program.Warning, error) {
 	env := environment{Engine: e, used: make(map[program.Identity]bool)}
 	compiled, errs := program.Compile(rs, env)
 	if len(errs) > 0 {
@@ -180,7 +195,7 @@ func (e *Engine) load(rs *conf.Ruleset) ([]program.Warning, error) {
 		e.forget(env.used, false)
 		return nil, fmt.Errorf("load ruleset: %d lines, at most %d", n, bpf.PFRulesetLines)
 	}
-	numbers, stale, err := e.fillTables(compiled)
+	numbers, err := e.fillTables(compiled, rs.Options.Limits, renew)
 	if err != nil {
 		e.forget(env.used, false)
 		return nil, err
@@ -207,8 +222,10 @@ func (e *Engine) load(rs *conf.Ruleset) ([]program.Warning, error) {
 	}
 	e.ruleset, e.program = rs, compiled
 	e.apply(rs.Options)
-	e.dropTables(stale)
 	e.forget(env.used, true)
+	if err := e.dropTables(compiled); err != nil {
+		return compiled.Warnings, err
+	}
 	if err := e.interfaces.SetSkip(rs.Options.SkipOn); err != nil {
 		return compiled.Warnings, err
 	}
@@ -222,7 +239,7 @@ func (e *Engine) Reload() error {
 	if e.ruleset == nil {
 		return nil
 	}
-	_, err := e.load(e.ruleset)
+	_, err := e.load(e.ruleset, keepTables)
 	return err
 }
 

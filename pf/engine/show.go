@@ -16,6 +16,8 @@ type ShowOptions struct {
 	Verbose   int
 	SwapPorts bool
 	Anchor    string
+	Recurse   bool // also below the anchor
+	Debug     bool
 }
 
 // ShowRules writes the rules of some actions of an anchor, as pfctl -s rules
@@ -255,28 +257,15 @@ func (e *Engine) ShowMemory(w io.Writer) {
 }
 
 func (e *Engine) options() conf.Options {
-	if rs, _ := e.Rules(); rs != nil {
-		return rs.Options
-	}
-	return defaultOptions()
-}
-
-// ShowTables writes the names of tables as pfctl -s Tables does.
-func (e *Engine) ShowTables(w io.Writer, verbose int) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	for _, t := range e.sortedTables() {
-		if verbose > 0 {
-			flag := func(set bool, letter byte) byte {
-				if set {
-					return letter
-				}
-				return '-'
-			}
-			def := t.def.Def
-			fmt.Fprintf(w, "%c%c%c-%c-%c\t", flag(def != nil && def.Const, 'c'), flag(def != nil && def.Persist, 'p'), 'a',
-				flag(true, 'r'), flag(def != nil && def.Counters, 'C'))
-		}
-		fmt.Fprintln(w, t.name)
+	return e.currentOptions()
+}
+
+// currentOptions is options for those who hold e.mu.
+func (e *Engine) currentOptions() conf.Options {
+	if e.ruleset != nil {
+		return e.ruleset.Options
 	}
+	return defaultOptions()
 }

@@ -1,36 +1,46 @@
 package engine
 
 import (
-	"errors"
 	"fmt"
-	"math"
+	"net/netip"
 	"slices"
 	"strings"
-
-	"github.com/cilium/ebpf"
+	"time"
 
 	"github.com/bsdnet/bsdnet/bpf"
 	"github.com/bsdnet/bsdnet/pf/conf"
 	"github.com/bsdnet/bsdnet/pf/program"
 )
 
-// table is a table in the data path.
+// table is a table in the data path. Engine.mu guards it.
 type table struct {
-	number   uint32
-	name     string
-	def      *program.Table
-	prefixes map[conf.TablePrefix]bool
+	number uint32
+	path   string // name behind the path of its anchor; "" if only the compiler knows it
+	def    *program.Table
+	// active tables were defined by a ruleset or made by pfctl; the others are
+	// only named by rules, and empty.
+	active, persist, constant, counters bool
+
+	entries map[netip.Prefix]entry
 }
+
+// entry is an address of a table.
+type entry struct {
+	not     bool
+	cleared uint32 // when it was added or cleared, seconds of Unix time
+}
+
+func now() uint32 { return uint32(time.Now().Unix()) }
 
 // sortedTables are the tables that have a name, by name.
 func (e *Engine) sortedTables() []*table {
 	var named []*table
 	for _, t := range e.tables {
-		if t.name != "" {
+		if t.path != "" {
 			named = append(named, t)
 		}
 	}
-	slices.SortFunc(named, func(a, b *table) int { return strings.Compare(a.name, b.name) })
+	slices.SortFunc(named, func(a, b *table) int { return strings.Compare(a.path, b.path) })
 	return named
 }
 
@@ -38,189 +48,225 @@ func (e *Engine) sortedTables() []*table {
 func tableKey(t *program.Table) string {
 	switch {
 	case t.Name != "":
-		return "<" + t.Name + ">"
+		return namedKey(t.Name)
 	case t.Interface != "":
 		return "(" + t.Interface + t.Modifiers.String() + ")"
 	}
 	return fmt.Sprint(t.Prefixes)
 }
 
+func namedKey(path string) string { return "<" + path + ">" }
+
 // fillTables puts the tables of a program into the data path. A table that was
-// there keeps its number, and its contents unless the program has some. It
-// returns the number of each of the program's, and the tables that it lacks.
-func (e *Engine) fillTables(p *program.Program) (map[uint32]uint32, []*table, error) {
+// there keeps its number, and its contents unless the program has some and
+// renew wants them. It returns the number of each of the program's.
+func (e *Engine) fillTables(p *program.Program, limits conf.HardLimits, renew func(*conf.Table) bool) (map[uint32]uint32, error) {
+	plans, err := e.planTables(p, limits, renew)
+	if err != nil {
+		return nil, err
+	}
 	numbers := make(map[uint32]uint32)
-	used := make(map[string]bool)
-	for _, t := range p.Tables {
-		key := tableKey(t)
-		used[key] = true
-		running, ok := e.tables[key]
-		if !ok {
-			e.nextTable++
-			running = &table{number: e.nextTable, name: t.Name, prefixes: make(map[conf.TablePrefix]bool)}
-			e.tables[key] = running
-		}
-		numbers[t.Number] = running.number
-		wanted := t.Prefixes
-		if t.Interface != "" {
-			wanted = e.interfaces.Addresses(t.Interface, t.Modifiers)
-		}
-		running.def = t
-		if ok && t.Interface == "" && t.Def != nil && !t.Def.Initialized {
+	for _, plan := range plans {
+		t := e.makeTable(tableKey(plan.def), plan.def.Name)
+		numbers[plan.def.Number] = t.number
+		t.define(plan.def)
+		if plan.keep {
 			continue
 		}
-		if err := e.replace(running, wanted); err != nil {
-			return nil, nil, err
+		if err := e.replace(t, plan.wanted); err != nil {
+			return nil, err
 		}
 	}
-	var stale []*table
+	return numbers, nil
+}
+
+// tablePlan is what becomes of one table of a program.
+type tablePlan struct {
+	def    *program.Table
+	wanted map[netip.Prefix]bool // and whether negated
+	keep   bool                  // the contents as they are
+}
+
+// planTables decides what becomes of each table, and that it all fits, before
+// anything is changed.
+func (e *Engine) planTables(p *program.Program, limits conf.HardLimits, renew func(*conf.Table) bool) ([]tablePlan, error) {
+	var plans []tablePlan
+	total, named := 0, uint32(0)
+	planned := make(map[string]bool)
+	for _, def := range p.Tables {
+		if def.Def != nil && !def.Def.Persist && def.References == 0 {
+			continue // nobody asks it: as if it were not there
+		}
+		plan := tablePlan{def: def}
+		running, known := e.tables[tableKey(def)]
+		planned[tableKey(def)] = true
+		switch {
+		case def.Interface != "":
+			plan.wanted = contents(e.interfaces.Addresses(def.Interface, def.Modifiers))
+		case def.Name != "" && (def.Def == nil || known && (!def.Def.Initialized || !renew(def.Def))):
+			plan.keep = true
+		default:
+			plan.wanted = contents(def.Prefixes)
+		}
+		size := len(plan.wanted)
+		if plan.keep && known {
+			size = len(running.entries)
+		}
+		if def.Name != "" {
+			named++
+		}
+		total += size
+		if limit := entryLimit(limits); total > limit {
+			return nil, &TableLimitError{Table: def.Name, Size: size, Others: total - size, Limit: limit}
+		}
+		plans = append(plans, plan)
+	}
 	for key, t := range e.tables {
-		if !used[key] && !(t.def != nil && t.def.Def != nil && t.def.Def.Persist) {
-			stale = append(stale, t)
-		}
-	}
-	return numbers, stale, nil
-}
-
-// dropTables removes tables that no rule names any more.
-func (e *Engine) dropTables(stale []*table) {
-	for _, t := range stale {
-		_ = e.replace(t, nil) // what stays is never asked for again: its number is not reused
-		for key, other := range e.tables {
-			if other == t {
-				delete(e.tables, key)
-			}
-		}
-	}
-}
-
-// replace changes the contents of a table by the fewest writes: new entries
-// first, so that what is in both is never missing.
-func (e *Engine) replace(t *table, wanted []conf.TablePrefix) error {
-	next := make(map[conf.TablePrefix]bool, len(wanted))
-	for _, p := range wanted {
-		p.Weight = 0
-		if next[conf.TablePrefix{Prefix: p.Prefix, Not: !p.Not}] {
-			continue // the first of two that contradict each other counts
-		}
-		next[p] = true
-		if t.prefixes[p] {
+		if planned[key] || !t.active || !t.persist {
 			continue
 		}
-		if err := e.put(t.number, p); err != nil {
-			return fmt.Errorf("table <%s>: %d addresses, add %v: %w", t.name, len(wanted), p.Prefix, err)
+		named++
+		total += len(t.entries)
+		if limit := entryLimit(limits); total > limit {
+			return nil, &TableLimitError{Table: t.path, Size: len(t.entries), Others: total - len(t.entries), Limit: limit}
 		}
-		t.prefixes[p] = true
 	}
-	for p := range t.prefixes {
-		if next[p] {
+	if limit := limits[conf.LimitTables]; limit != 0 && named > limit {
+		return nil, fmt.Errorf("load ruleset: %d tables are more than the limit of %d (set limit tables)", named, limit)
+	}
+	return plans, nil
+}
+
+// entryLimit is the limit of addresses in all tables.
+func entryLimit(limits conf.HardLimits) int {
+	limit := limits[conf.LimitTableEntries]
+	if limit == 0 || limit > bpf.PFTableEntries {
+		limit = bpf.PFTableEntries
+	}
+	return int(limit)
+}
+
+// TableLimitError is a table that does not fit.
+type TableLimitError struct {
+	Table        string
+	Size, Others int // addresses in it and in the other tables
+	Limit        int
+}
+
+func (e *TableLimitError) Error() string {
+	return fmt.Sprintf("table <%s>: %d addresses and %d in other tables are more than the limit of %d (set limit table-entries)",
+		e.Table, e.Size, e.Others, e.Limit)
+}
+
+// makeTable finds or makes a running table.
+func (e *Engine) makeTable(key, path string) *table {
+	t, ok := e.tables[key]
+	if !ok {
+		e.nextTable++
+		t = &table{number: e.nextTable, path: path, entries: make(map[netip.Prefix]entry)}
+		e.tables[key] = t
+	}
+	return t
+}
+
+// define takes over what a program says of a table.
+func (t *table) define(def *program.Table) {
+	t.def = def
+	if d := def.Def; d != nil {
+		t.active, t.persist, t.constant, t.counters = true, d.Persist, d.Const, d.Counters
+	}
+}
+
+// dropTables removes tables that no rule names any more, but for those that
+// persist.
+func (e *Engine) dropTables(p *program.Program) error {
+	defs := make(map[string]*program.Table)
+	for _, def := range p.Tables {
+		defs[tableKey(def)] = def
+	}
+	for key, t := range e.tables {
+		def := defs[key]
+		switch {
+		case def != nil && (def.Def == nil || def.Def.Persist || def.References > 0):
+			continue
+		case t.active && t.persist:
+			t.def = nil
 			continue
 		}
-		flipped := conf.TablePrefix{Prefix: p.Prefix, Not: !p.Not}
-		if !next[flipped] {
-			if err := e.remove(t.number, p); err != nil {
-				return fmt.Errorf("table <%s>: remove %v: %w", t.name, p.Prefix, err)
-			}
+		if err := e.replace(t, nil); err != nil {
+			return err
 		}
-		delete(t.prefixes, p)
+		delete(e.tables, key)
 	}
 	return nil
 }
 
-func (e *Engine) put(number uint32, p conf.TablePrefix) error {
-	not := uint32(0)
-	if p.Not {
-		not = 1
-	}
-	prefix := p.Prefix.Masked()
-	if prefix.Addr().Is4() {
-		return e.maps.Table.Put(bpf.PFTableKey{Prefixlen: uint32(32 + prefix.Bits()), Table: bigEndian(number), Addr: prefix.Addr().As4()}, not)
-	}
-	return e.maps.Table6.Put(bpf.PFTableKey6{Prefixlen: uint32(32 + prefix.Bits()), Table: bigEndian(number), Addr: prefix.Addr().As16()}, not)
-}
-
-func (e *Engine) remove(number uint32, p conf.TablePrefix) error {
-	prefix := p.Prefix.Masked()
-	var err error
-	if prefix.Addr().Is4() {
-		err = e.maps.Table.Delete(bpf.PFTableKey{Prefixlen: uint32(32 + prefix.Bits()), Table: bigEndian(number), Addr: prefix.Addr().As4()})
-	} else {
-		err = e.maps.Table6.Delete(bpf.PFTableKey6{Prefixlen: uint32(32 + prefix.Bits()), Table: bigEndian(number), Addr: prefix.Addr().As16()})
-	}
-	if errors.Is(err, ebpf.ErrKeyNotExist) {
-		return nil
-	}
-	return err
-}
-
-// fillPools writes the translations of a program behind those in force, so
-// that both are there while the rulesets change; it returns where they begin.
-func (e *Engine) fillPools(p *program.Program) (uint16, error) {
-	half := int(bpf.PFPools) / 2
-	if len(p.Pools) >= half {
-		return 0, fmt.Errorf("load ruleset: %d translations, at most %d", len(p.Pools), half-1)
-	}
-	base := 0
-	if e.config.Active().PfRuleset == 0 {
-		base = half
-	}
-	for i, pool := range p.Pools {
-		entry := pool.PFPool
-		e.poolAddress(pool, &entry)
-		e.pools.Values[base+i+1] = entry
-	}
-	if base > math.MaxUint16 {
-		return 0, errors.New("load ruleset: too many translations")
-	}
-	return uint16(base), nil
-}
-
-// poolAddress fills in the address of an interface, as it is now.
-func (e *Engine) poolAddress(pool *program.Pool, entry *bpf.PFPool) {
-	if pool.Interface == "" {
-		return
-	}
-	entry.Af, entry.Addr = 0, [16]uint8{}
-	for _, p := range e.interfaces.Addresses(pool.Interface, pool.Modifiers) {
-		addr := p.Prefix.Addr()
-		want4 := pool.Family != conf.Inet6
-		if addr.Is4() != want4 || addr.IsLinkLocalUnicast() {
-			continue
+// contents makes a list a set. Of two that contradict each other the first
+// counts.
+func contents(prefixes []conf.TablePrefix) map[netip.Prefix]bool {
+	set := make(map[netip.Prefix]bool, len(prefixes))
+	for _, p := range prefixes {
+		prefix := p.Prefix.Masked()
+		if _, ok := set[prefix]; !ok {
+			set[prefix] = p.Not
 		}
-		copy(entry.Addr[:], addr.AsSlice())
-		entry.Af = 6
-		if addr.Is4() {
-			entry.Af = 4
-		}
-		return
 	}
+	return set
 }
 
-// AddressesChanged follows the addresses of interfaces into the tables and
-// translations that name them.
-func (e *Engine) AddressesChanged() error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.program == nil {
-		return nil
+// replace changes the contents of a table by the fewest writes: new addresses
+// first, so that what is in both is never missing, unless only one of both
+// contents fits.
+func (e *Engine) replace(t *table, wanted map[netip.Prefix]bool) error {
+	var added, removed []conf.TablePrefix
+	for prefix, not := range wanted {
+		if old, ok := t.entries[prefix]; !ok || old.not != not {
+			added = append(added, conf.TablePrefix{Prefix: prefix, Not: not})
+		}
 	}
-	var errs []error
+	for prefix := range t.entries {
+		if _, ok := wanted[prefix]; !ok {
+			removed = append(removed, conf.TablePrefix{Prefix: prefix})
+		}
+	}
+	if e.entryCount()+len(added) > int(bpf.PFTableEntries) {
+		if err := e.removeEntries(t, removed); err != nil {
+			return err
+		}
+		removed = nil
+	}
+	if err := e.addEntries(t, added); err != nil {
+		return err
+	}
+	return e.removeEntries(t, removed)
+}
+
+// entryCount is the number of addresses in all tables.
+func (e *Engine) entryCount() (n int) {
 	for _, t := range e.tables {
-		if t.def != nil && t.def.Interface != "" {
-			errs = append(errs, e.replace(t, e.interfaces.Addresses(t.def.Interface, t.def.Modifiers)))
-		}
+		n += len(t.entries)
 	}
-	base := 0
-	if e.config.Active().PfRuleset == 1 {
-		base = int(bpf.PFPools) / 2
+	return n
+}
+
+// addEntries writes addresses, new ones and those whose negation changes.
+func (e *Engine) addEntries(t *table, list []conf.TablePrefix) error {
+	if err := e.putEntries(t.number, list); err != nil {
+		return fmt.Errorf("table <%s>: add %d addresses to %d: %w", t.path, len(list), len(t.entries), err)
 	}
-	for i, pool := range e.program.Pools {
-		if pool.Interface == "" {
-			continue
-		}
-		entry := pool.PFPool
-		e.poolAddress(pool, &entry)
-		e.pools.Values[base+i+1] = entry
+	at := now()
+	for _, p := range list {
+		t.entries[p.Prefix] = entry{not: p.Not, cleared: at}
 	}
-	return errors.Join(errs...)
+	return nil
+}
+
+func (e *Engine) removeEntries(t *table, list []conf.TablePrefix) error {
+	if err := e.deleteEntries(t.number, list); err != nil {
+		return fmt.Errorf("table <%s>: remove %d addresses: %w", t.path, len(list), err)
+	}
+	for _, p := range list {
+		delete(t.entries, p.Prefix)
+	}
+	return nil
 }

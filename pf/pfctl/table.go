@@ -41,16 +41,31 @@ func (c *command) tableCommand() error {
 	if r.Addresses, err = c.addresses(args); err != nil {
 		return err
 	}
+	if o.command == "test" {
+		if err := singleHosts(r.Addresses); err != nil {
+			return err
+		}
+	}
 	var result TableResult
 	if c.engine != nil {
 		if result, err = c.engine.Table(c.ctx, r); err != nil {
-			return failure{err.Error()}
+			return failure{err.Error() + "."}
 		}
 	}
+	c.reportTable(&r, &result)
 	for _, l := range result.Lines {
 		fmt.Fprintln(c.stdout, l)
 	}
-	c.reportTable(&r, &result)
+	return nil
+}
+
+// singleHosts refuses networks and negated addresses, which cannot be tested.
+func singleHosts(list []conf.TablePrefix) error {
+	for _, p := range list {
+		if p.Not || !p.Prefix.IsSingleIP() {
+			return failure{fmt.Sprintf("cannot decode %s: Invalid argument", p.Prefix)}
+		}
+	}
 	return nil
 }
 
@@ -135,6 +150,10 @@ func (c *command) reportTable(r *TableRequest, t *TableResult) {
 			c.status = exitNoMatch
 		}
 	case "zero", "reset":
-		say("%d table/stats cleared", t.Cleared)
+		if total > 0 {
+			say("%d/%d addresses cleared", t.Cleared, total)
+		} else {
+			say("%d table/stats cleared", 1)
+		}
 	}
 }
