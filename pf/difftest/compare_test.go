@@ -130,17 +130,17 @@ func (x *trial) settle() {
 		// On its way the packet may end a state and make two.
 		for more := -1; more <= 2; more++ {
 			left := x.firewall.Lifetime(s, len(x.firewall.States())+more) - (x.Now() - s.Last)
-			if left > -time.Second && left < time.Second {
+			if left > -500*time.Millisecond && left < 500*time.Millisecond {
 				return true
 			}
 		}
 		return false
 	}
-	for range 20 {
+	for range 200 {
 		if !slices.ContainsFunc(x.firewall.States(), near) {
 			return
 		}
-		x.advance(2500 * time.Millisecond)
+		x.advance(1100 * time.Millisecond)
 	}
 }
 

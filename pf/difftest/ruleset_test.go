@@ -125,7 +125,7 @@ func (g *generator) port() string {
 	if low == high {
 		low--
 	}
-	switch g.IntN(10) {
+	switch g.IntN(13) {
 	case 0:
 		return fmt.Sprintf(" port != %d", a)
 	case 1:
@@ -160,7 +160,7 @@ func familyWord(family string) string {
 // It returns the protocol.
 func (g *generator) head(b *strings.Builder, on, family string) (protocol string) {
 	b.WriteString(on + familyWord(family))
-	protocol = pick(g, []string{"", "", "tcp", "tcp", "udp", "icmp", "{ tcp udp }", "47"})
+	protocol = pick(g, []string{"", "", "tcp", "tcp", "udp", "icmp", "icmp", "{ tcp udp }", "47"})
 	if protocol == "icmp" {
 		switch family {
 		case "":
@@ -174,7 +174,7 @@ func (g *generator) head(b *strings.Builder, on, family string) (protocol string
 	}
 	withPorts := strings.Contains(protocol, "tcp") || protocol == "udp"
 	from, to := g.address(family), g.address(family)
-	if withPorts && g.chance(25) {
+	if withPorts && g.chance(35) {
 		from += g.port()
 	}
 	if withPorts && g.chance(40) {
@@ -192,7 +192,7 @@ func (g *generator) tagOptions(b *strings.Builder) {
 	if g.tagged && g.chance(40) {
 		b.WriteString(" tag " + pick(g, []string{"RED", "BLUE"}))
 	}
-	if g.tagged && g.chance(25) {
+	if g.tagged && g.chance(40) {
 		b.WriteString(g.maybe(30, " !") + " tagged " + pick(g, []string{"RED", "BLUE"}))
 	}
 }
@@ -228,11 +228,12 @@ func (g *generator) matchers(b *strings.Builder, family, protocol string) {
 	switch {
 	case protocol == "tcp" && g.chance(40):
 		b.WriteString(pick(g, []string{" flags S/SA", " flags any", " flags any", " flags A/A", " flags /S", " flags SA/SA", " flags R/R"}))
-	case protocol == "icmp" && g.chance(50):
-		b.WriteString(pick(g, []string{" icmp-type echoreq", " icmp-type echorep", " icmp-type unreach", " icmp-type unreach code 3", " icmp-type timereq"}))
-	case protocol == "icmp6" && g.chance(50):
-		b.WriteString(pick(g, []string{" icmp6-type echoreq", " icmp6-type echorep", " icmp6-type unreach", " icmp6-type unreach code 4"}))
-	case protocol == "" && g.chance(12):
+	case protocol == "icmp" && g.chance(75):
+		b.WriteString(pick(g, []string{" icmp-type echoreq", " icmp-type echoreq", " icmp-type echorep", " icmp-type unreach", " icmp-type unreach code 1",
+			" icmp-type unreach code 3", " icmp-type timereq"}))
+	case protocol == "icmp6" && g.chance(75):
+		b.WriteString(pick(g, []string{" icmp6-type echoreq", " icmp6-type echorep", " icmp6-type unreach", " icmp6-type unreach code 3"}))
+	case protocol == "" && g.chance(25):
 		b.WriteString(" fragment")
 	}
 	if g.chance(12) {
