@@ -806,7 +806,7 @@ struct pf_pdesc {
 	__u32 translation;	/* slot of the counters of the nat or rdr rule */
 	__u8 wscale;		/* of a SYN: 0x80 and the shift, 0: none */
 	__u8 icmp_way;		/* enum pf_icmp_way */
-	__u8 options;		/* 1: has IP options */
+	__u8 options;		/* 1: has IP options or extension headers */
 	__u8 nat;		/* enum pf_nat */
 	__u8 tos;
 	__u8 fragment;		/* 1: not whole */

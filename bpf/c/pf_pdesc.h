@@ -28,6 +28,9 @@
 #define ICMP_MASKREPLY		18
 #define ICMP6_ECHO_REQUEST	128
 #define ICMP6_ECHO_REPLY	129
+#define MLD_LISTENER_QUERY	130
+#define MLD_LISTENER_DONE	132
+#define MLDV2_LISTENER_REPORT	143
 
 struct tcp_header {
 	__be16 sport;
@@ -221,6 +224,25 @@ inline_always __u32 pf_hash(const __u8 addr[2][16], const __be16 port[2], __u8 p
 	return (__u32)h | 1;
 }
 
+/*
+ * pf_options: the packet has IP options or extension headers. Those of group
+ * membership, which never leave the link, are forgiven their router alert.
+ */
+inline_always bool pf_options(const struct mbuf *m, const struct pf_pdesc *pd)
+{
+	if (!m->l4_off || (m->af == 6 && (m->flags & M_FRAG)))
+		return false;
+	if (m->l4_off - m->l3_off <= (m->af == 4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr)))
+		return false;
+	if (pd->ttl != 1)
+		return true;
+	if (m->af == 4)
+		return m->proto != IPPROTO_IGMP;
+	return m->proto != IPPROTO_ICMPV6 ||
+	       !((pd->icmp_type >= MLD_LISTENER_QUERY && pd->icmp_type <= MLD_LISTENER_DONE) ||
+		 pd->icmp_type == MLDV2_LISTENER_REPORT);
+}
+
 /* What pf_setup says. */
 enum pf_verdict {
 	PF_OK,
@@ -251,7 +273,6 @@ inline_always enum pf_verdict pf_setup(ctx_t *ctx, struct mbuf *m, struct pf_pde
 		return PF_NORMALIZED;
 	if (!m->l4_off || (m->flags & M_FRAG))
 		goto hash;
-	pd->options = m->af == 4 && m->l4_off - m->l3_off > sizeof(struct iphdr);
 	avail = m->l3_off + m->ip_len - m->l4_off;
 	switch (m->proto) {
 	case IPPROTO_TCP: {
@@ -318,6 +339,7 @@ inline_always enum pf_verdict pf_setup(ctx_t *ctx, struct mbuf *m, struct pf_pde
 	}
 	pd->header = 1;
 hash:
+	pd->options = pf_options(m, pd);
 	pd->hash = pf_hash(pd->addr, pd->port, pd->proto, pd->af, head->seed);
 	return PF_OK;
 }

@@ -198,8 +198,11 @@ func (x *trial) expect(w wire, iface string, host bool) outcome {
 	if isLocal(w.Dst) {
 		return outcome{reason: bpf.ReasonLocal, out: &w}
 	}
-	if w.Options {
+	switch {
+	case w.Options && w.Src.Is4():
 		return outcome{reason: bpf.ReasonNetisrOptions}
+	case w.TTL <= 1:
+		return outcome{reason: bpf.ReasonNetisrTTL}
 	}
 	leave := routeOf(w.Dst)
 	w.TTL--

@@ -23,7 +23,8 @@ func TestSimultaneous(t *testing.T) {
 	defer clear(r.states.Values)
 	packets := make([][]byte, flows)
 	for i := range packets {
-		w := wire{TTL: 64, Payload: make([]byte, 30)}
+		w := wire{Payload: make([]byte, 30)}
+		w.TTL = 64
 		w.Src, w.Dst, w.Protocol = netip.MustParseAddr("192.0.2.9"), netip.MustParseAddr("203.0.113.7"), reference.UDP
 		w.SrcPort, w.DstPort = uint16(1000+i/2), uint16(53+i%2)
 		mac := routerMAC[inside]

@@ -132,7 +132,8 @@ func (g *generator) flow(x *trial) *flow {
 // packet makes the next packet of a side.
 func (g *generator) packet(f *flow, step segment) wire {
 	from, to := &f.peers[btoi(step.server)], &f.peers[btoi(!step.server)]
-	w := wire{TTL: 64, Payload: bytes.Repeat([]byte{byte(g.IntN(256))}, step.data)}
+	w := wire{Payload: bytes.Repeat([]byte{byte(g.IntN(256))}, step.data)}
+	w.TTL = 64
 	w.Protocol = f.protocol
 	src, dst := from.end, to.end
 	if from.seen != nil {
@@ -178,8 +179,15 @@ func (g *generator) packet(f *flow, step segment) wire {
 // spoil makes a packet of a flow an unusual one.
 func (g *generator) spoil(w *wire) {
 	switch n := g.IntN(14); {
-	case n == 0 && w.Src.Is4():
+	case n == 0:
 		w.Options = true
+		switch {
+		case g.chance(70):
+		case w.Src.Is4():
+			w.Protocol, w.TTL = reference.IGMP, uint8(1+g.IntN(2))
+		default:
+			w.Protocol, w.TTL, w.ICMP = reference.ICMPv6, uint8(1+g.IntN(2)), reference.ICMPHeader{Type: uint8(130 + g.IntN(4))}
+		}
 	case n == 1:
 		w.Fragment, w.ID = true, uint16(g.IntN(65536))
 		if g.chance(50) {
@@ -270,7 +278,7 @@ func (g *generator) deliver(x *trial, f *flow, side int, w wire) {
 	sent.finish()
 	from.last = &sent
 	got := x.send(w, from.iface, from.host)
-	if got.out == nil || got.out.Fragment {
+	if got.out == nil || got.out.Fragment || got.out.Protocol != f.protocol {
 		return
 	}
 	to.seen = got.out
@@ -287,7 +295,7 @@ func (g *generator) deliver(x *trial, f *flow, side int, w wire) {
 func (g *generator) icmpError(x *trial, f *flow, kinds map[string]int) {
 	side := g.IntN(2)
 	p := &f.peers[side]
-	if p.seen == nil || p.host {
+	if p.seen == nil || p.host || p.seen.Options {
 		return
 	}
 	about := *p.seen

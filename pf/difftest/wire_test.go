@@ -13,7 +13,6 @@ import (
 // wire is a packet with what matters on the wire and not to pf.
 type wire struct {
 	reference.Packet
-	TTL     uint8
 	ID      uint16 // of a fragment
 	Offset  uint16 // of a fragment, in units of 8 bytes
 	Payload []byte
@@ -66,6 +65,10 @@ func (w *wire) ipv6(upper []byte) []byte {
 		binary.BigEndian.PutUint16(h[2:], w.Offset<<3|1)
 		binary.BigEndian.PutUint32(h[4:], uint32(w.ID))
 		upper = append(h, upper...)
+	}
+	if w.Options {
+		upper = append([]byte{next, 0, 1, 4, 0, 0, 0, 0}, upper...)
+		next = 60 // destination options
 	}
 	h := make([]byte, 40, 40+len(upper))
 	h[0], h[1] = 0x60|w.TOS>>4, w.TOS<<4
@@ -154,6 +157,12 @@ func (w *wire) finish() {
 	if w.Protocol == reference.TCP {
 		w.TCP.Data = len(w.Payload)
 	}
+	if w.Protocol != reference.TCP {
+		w.TCP = reference.TCPHeader{}
+		if w.Protocol != reference.UDP {
+			w.SrcPort, w.DstPort = 0, 0
+		}
+	}
 	if w.Fragment && w.Offset > 0 {
 		// It has no header that could say more.
 		w.SrcPort, w.DstPort, w.TCP, w.ICMP = 0, 0, reference.TCPHeader{}, reference.ICMPHeader{}
@@ -163,7 +172,8 @@ func (w *wire) finish() {
 
 // quote makes an ICMP error about a packet.
 func quote(from netip.Addr, kind, code uint8, about *wire) wire {
-	e := wire{TTL: 60}
+	e := wire{}
+	e.TTL = 60
 	e.Src, e.Dst, e.Protocol = from, about.Src, reference.ICMP
 	e.ICMP.Type, e.ICMP.Code = kind, code
 	if from.Is6() {
@@ -205,6 +215,9 @@ func parse(b []byte) (*wire, error) {
 		w.Length, w.TOS, w.TTL, w.Protocol = 40+int(binary.BigEndian.Uint16(b[4:])), b[0]<<4|b[1]>>4, b[7], b[6]
 		w.Src, w.Dst = netip.AddrFrom16([16]byte(b[8:])), netip.AddrFrom16([16]byte(b[24:]))
 		upper = b[40:min(w.Length, len(b))]
+		if w.Protocol == 60 {
+			w.Options, w.Protocol, upper = true, upper[0], upper[8:]
+		}
 		if w.Protocol == 44 {
 			w.Fragment, w.Protocol, w.Offset = true, upper[0], binary.BigEndian.Uint16(upper[2:])>>3
 			w.ID = uint16(binary.BigEndian.Uint32(upper[4:]))

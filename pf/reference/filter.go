@@ -41,7 +41,7 @@ func (f *Firewall) filter(packet Packet, dir conf.Direction, iface string) Decis
 	} else {
 		f.count(d.Rule, &packet, dir)
 	}
-	if packet.Options && (d.Rule == nil || !d.Rule.AllowOpts) {
+	if packet.blockedOptions() && (d.Rule == nil || !d.Rule.AllowOpts) {
 		f.use("options blocked")
 		d.Pass, d.Reason = false, Option
 	}

@@ -126,7 +126,7 @@ func (f *Firewall) testState(s *State, packet Packet, dir conf.Direction) Decisi
 		s.Last = f.env.Now()
 	}
 	f.account(s, &packet, dir)
-	if packet.Options && !s.AllowOptions {
+	if packet.blockedOptions() && !s.AllowOptions {
 		d.Reason = Option
 		return d
 	}

@@ -27,7 +27,7 @@ func (f *Firewall) testError(s *State, packet Packet, dir conf.Direction) Decisi
 		return d
 	}
 	f.account(s, &packet, dir)
-	if packet.Options && !s.AllowOptions {
+	if packet.blockedOptions() && !s.AllowOptions {
 		d.Reason = Option
 		return d
 	}

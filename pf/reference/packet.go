@@ -9,6 +9,7 @@ import (
 // Protocols that pf looks into.
 const (
 	ICMP   = 1
+	IGMP   = 2
 	TCP    = 6
 	UDP    = 17
 	ICMPv6 = 58
@@ -31,7 +32,8 @@ type Packet struct {
 	TOS      uint8
 	Length   int  // of the whole IP packet
 	Fragment bool // any part of a packet that is not whole
-	Options  bool // has IP options
+	Options  bool // has IP options or extension headers
+	TTL      uint8
 
 	SrcPort, DstPort uint16 // TCP and UDP
 
@@ -89,6 +91,22 @@ func (p *Packet) query() (kind uint8, reply, known bool) {
 		}
 	}
 	return p.ICMP.Type, false, false
+}
+
+// blockedOptions reports whether a packet has options that a rule must allow.
+// Those of group membership, which never leave the link, are forgiven their
+// router alert.
+func (p *Packet) blockedOptions() bool {
+	if !p.Options || p.TTL != 1 {
+		return p.Options
+	}
+	switch p.Protocol {
+	case IGMP:
+		return !p.Src.Is4()
+	case ICMPv6:
+		return !(p.ICMP.Type >= 130 && p.ICMP.Type <= 132 || p.ICMP.Type == 143)
+	}
+	return true
 }
 
 // icmpError reports whether an ICMP packet is about another packet.
