@@ -167,10 +167,16 @@ func (p *PF) Table(ctx context.Context, r pfctl.TableRequest) (pfctl.TableResult
 }
 
 // ZeroRules implements pfctl.Engine.
-func (p *PF) ZeroRules(context.Context, string) error { return fmt.Errorf("-z is %w", errNotYet) }
+func (p *PF) ZeroRules(ctx context.Context, anchor string, recurse bool) error {
+	_, err := Call[*PFReply](ctx, p.client, "pf/zero", PFZero{Anchor: anchor, Recurse: recurse})
+	return err
+}
 
 // SetDebug implements pfctl.Engine.
-func (p *PF) SetDebug(context.Context, string) error { return fmt.Errorf("-x is %w", errNotYet) }
+func (p *PF) SetDebug(ctx context.Context, level string) error {
+	_, err := Call[*PFReply](ctx, p.client, "pf/debug", PFDebug{Level: level})
+	return err
+}
 
 // SaveStates implements pfctl.Engine.
 func (p *PF) SaveStates(context.Context, io.Writer) error { return fmt.Errorf("-S is %w", errNotYet) }

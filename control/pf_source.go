@@ -178,11 +178,11 @@ func (f *filter) anchors(path string, recurse bool) ([]string, error) {
 		if path == "" {
 			return []string{""}, nil
 		}
-		return nil, pfctl.ErrNoAnchor
+		return nil, engine.ErrNoAnchor
 	}
 	anchor := rs.Main.Lookup(path)
 	if anchor == nil {
-		return nil, pfctl.ErrNoAnchor
+		return nil, engine.ErrNoAnchor
 	}
 	if !recurse {
 		return []string{path}, nil

@@ -23,6 +23,10 @@ func pfctlMain(ctx context.Context, args []string) int {
 			if errors.Is(err, control.ErrNoInstance) {
 				return nil, pfctl.ErrNoInstance
 			}
+			if errors.Is(err, control.ErrDaemonDown) {
+				instance, err := control.Current()
+				return &control.PFDown{Instance: instance}, err
+			}
 			if err != nil {
 				return nil, err
 			}

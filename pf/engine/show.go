@@ -20,69 +20,6 @@ type ShowOptions struct {
 	Debug     bool
 }
 
-// ShowRules writes the rules of some actions of an anchor, as pfctl -s rules
-// and -s nat do, with counters where asked.
-func (e *Engine) ShowRules(w io.Writer, o ShowOptions, actions ...conf.Action) error {
-	rs, p := e.Rules()
-	if p == nil {
-		return nil
-	}
-	wanted := make(map[conf.Action]bool)
-	for _, action := range actions {
-		wanted[action] = true
-	}
-	for _, r := range p.Rules {
-		if r.Anchor != o.Anchor || !wanted[r.Action] {
-			continue
-		}
-		fmt.Fprintln(w, r.Text(rs.Dialect, conf.FormatOptions{Numbers: o.Verbose > 1, SwapPorts: o.SwapPorts}))
-		if o.Verbose == 0 {
-			continue
-		}
-		counters, err := e.RuleCounters(r.Counters)
-		if err != nil {
-			return err
-		}
-		fmt.Fprintf(w, "  [ Evaluations: %-8d  Packets: %-8d  Bytes: %-10d  States: %-6d]\n", counters.Evaluations,
-			counters.Packets[0]+counters.Packets[1], counters.Bytes[0]+counters.Bytes[1], e.statesOf(r.Counters))
-		fmt.Fprintf(w, "  [ Inserted: uid 0 pid 0 State Creations: %-6d]\n", counters.States)
-	}
-	return nil
-}
-
-func (e *Engine) statesOf(counters uint32) (n int) {
-	for _, s := range e.States() {
-		if s.Rule == counters {
-			n++
-		}
-	}
-	return n
-}
-
-// ShowLabels writes the counters of rules with a label, as pfctl -s labels.
-func (e *Engine) ShowLabels(w io.Writer, o ShowOptions) error {
-	_, p := e.Rules()
-	if p == nil {
-		return nil
-	}
-	for _, r := range p.Rules {
-		if r.Anchor != o.Anchor || r.Labels[0] == "" {
-			continue
-		}
-		c, err := e.RuleCounters(r.Counters)
-		if err != nil {
-			return err
-		}
-		for _, label := range r.Labels {
-			if label != "" {
-				fmt.Fprintf(w, "%s %d %d %d %d %d %d %d %d\n", label, c.Evaluations, c.Packets[0]+c.Packets[1], c.Bytes[0]+c.Bytes[1],
-					c.Packets[0], c.Bytes[0], c.Packets[1], c.Bytes[1], c.States)
-			}
-		}
-	}
-	return nil
-}
-
 var (
 	tcpStates   = []string{"CLOSED", "LISTEN", "SYN_SENT", "SYN_RCVD", "ESTABLISHED", "CLOSE_WAIT", "FIN_WAIT_1", "CLOSING", "LAST_ACK", "FIN_WAIT_2", "TIME_WAIT"}
 	otherStates = []string{"NO_TRAFFIC", "SINGLE", "MULTIPLE"}
@@ -114,48 +51,138 @@ func hostText(h netip.AddrPort) string {
 	return fmt.Sprintf("%s[%d]", h.Addr(), h.Port())
 }
 
-// ShowStates writes states as pfctl -s states does. names gives the name of
-// an interface's slot.
-func (e *Engine) ShowStates(w io.Writer, o ShowOptions, names func(slot uint32) string, match func(*State) bool) error {
+// StateInfo is a state for programs.
+type StateInfo struct {
+	ID        string `json:"id"`
+	CreatorID string `json:"creatorID"`
+	Interface string `json:"interface"`
+	Protocol  string `json:"protocol"`
+	Direction string `json:"direction"`
+	// Source and Destination are those of the first packet on the wire,
+	// Untranslated what they are behind a translation.
+	Source       string    `json:"source"`
+	Destination  string    `json:"destination"`
+	Untranslated []string  `json:"untranslated,omitempty"`
+	State        string    `json:"state"`
+	AgeSeconds   int       `json:"ageSeconds"`
+	Expires      int       `json:"expiresSeconds"`
+	Packets      [2]uint32 `json:"packets"`
+	Bytes        [2]uint64 `json:"bytes"`
+	// Rule and Identity are of the rule that made it.
+	Rule     int    `json:"rule"`
+	Anchor   string `json:"anchor,omitempty"`
+	Identity string `json:"identity,omitempty"`
+}
+
+// CreatorID is the number of this host in states.
+func (e *Engine) CreatorID() uint32 { return uint32(e.head.Values[0].Seed) }
+
+// Source returns where the first packet of a state came from and went to, on
+// the wire or behind a translation.
+func (s *State) Source(stack bool) (source, destination netip.AddrPort) {
+	key := s.Wire
+	if stack {
+		key = s.Stack
+	}
+	if s.Direction == conf.Out {
+		return key[1], key[0]
+	}
+	return key[0], key[1]
+}
+
+// StateInfos returns the states that match, all without match.
+func (e *Engine) StateInfos(names func(slot uint32) string, match func(*State) bool) []StateInfo {
 	_, p := e.Rules()
-	numbers := ruleNumbers(p)
+	rules := rulesByCounters(p)
+	list := []StateInfo{}
 	for _, s := range e.States() {
 		if match != nil && !match(&s) {
 			continue
 		}
-		e.showState(w, o, &s, names, numbers)
+		source, destination := s.Source(false)
+		info := StateInfo{
+			ID: fmt.Sprintf("%016x", s.ID), CreatorID: fmt.Sprintf("%08x", e.CreatorID()), Interface: s.interfaceName(names),
+			Protocol: conf.ProtocolName(s.Protocol), Direction: s.Direction.String(), Source: hostText(source), Destination: hostText(destination),
+			State: s.peers(), AgeSeconds: int(s.Age.Seconds()), Expires: int(s.Expires.Seconds()), Packets: s.Packets, Bytes: s.Bytes, Rule: -1,
+		}
+		if s.Wire != s.Stack {
+			source, destination = s.Source(true)
+			info.Untranslated = []string{hostText(source), hostText(destination)}
+		}
+		if r := rules[s.Rule]; r != nil {
+			info.Rule, info.Anchor, info.Identity = r.Number, r.Anchor, string(r.Identity)
+		}
+		list = append(list, info)
 	}
-	return nil
+	return list
 }
 
-func ruleNumbers(p *program.Program) map[uint32]int {
-	numbers := make(map[uint32]int)
+func rulesByCounters(p *program.Program) map[uint32]*program.Rule {
+	rules := make(map[uint32]*program.Rule)
 	if p != nil {
 		for _, r := range p.Rules {
-			numbers[r.Counters] = r.Number
+			rules[r.Counters] = r
 		}
 	}
-	return numbers
+	return rules
 }
 
-func (e *Engine) showState(w io.Writer, o ShowOptions, s *State, names func(uint32) string, numbers map[uint32]int) {
-	name := "all"
-	if s.Interface != bpf.IfnetSlots {
-		name = names(s.Interface)
+func (s *State) interfaceName(names func(uint32) string) string {
+	if s.Interface == bpf.IfnetSlots {
+		return "all"
 	}
-	near, far, arrow, first, second := s.Wire, s.Stack, "->", 0, 1
+	return names(s.Interface)
+}
+
+// order says which of the two peers pfctl shows first.
+func (s *State) order() (first, second int) {
 	if s.Direction == conf.In {
-		near, far, arrow, first, second = s.Stack, s.Wire, "<-", 1, 0
+		return 1, 0
 	}
-	host := func(i int) string {
-		text := hostText(near[i])
-		if near[i] != far[i] {
-			text += " (" + hostText(far[i]) + ")"
+	return 0, 1
+}
+
+func (s *State) peers() string {
+	first, second := s.order()
+	return peerStates(s.Protocol, s.Peers[first], s.Peers[second])
+}
+
+// Shown returns the two ends of a state in the order in which pfctl shows
+// them, with the arrow between them.
+func (s *State) Shown() (left netip.AddrPort, arrow string, right netip.AddrPort) {
+	if s.Direction == conf.In {
+		return s.Stack[1], "<-", s.Stack[0]
+	}
+	return s.Wire[1], "->", s.Wire[0]
+}
+
+// ShowStates writes the states that match as pfctl -s states does, all without
+// match. names gives the name of an interface's slot.
+func (e *Engine) ShowStates(w io.Writer, o ShowOptions, names func(slot uint32) string, match func(*State) bool) {
+	_, p := e.Rules()
+	rules := rulesByCounters(p)
+	for _, s := range e.States() {
+		if match == nil || match(&s) {
+			e.showState(w, o, &s, names, rules)
 		}
-		return text
 	}
-	fmt.Fprintf(w, "%s %s %s %s %s       %s\n", name, conf.ProtocolName(s.Protocol), host(1), arrow, host(0),
-		peerStates(s.Protocol, s.Peers[first], s.Peers[second]))
+}
+
+func (e *Engine) showState(w io.Writer, o ShowOptions, s *State, names func(uint32) string, rules map[uint32]*program.Rule) {
+	far := s.Stack
+	if s.Direction == conf.In {
+		far = s.Wire
+	}
+	host := func(near, far netip.AddrPort) string {
+		if near == far {
+			return hostText(near)
+		}
+		return hostText(near) + " (" + hostText(far) + ")"
+	}
+	first, second := s.order()
+	left, arrow, right := s.Shown()
+	fmt.Fprintf(w, "%s %s %s %s %s       %s\n", s.interfaceName(names), conf.ProtocolName(s.Protocol), host(left, far[1]), arrow,
+		host(right, far[0]), s.peers())
 	if o.Verbose == 0 {
 		return
 	}
@@ -171,12 +198,15 @@ func (e *Engine) showState(w io.Writer, o ShowOptions, s *State, names func(uint
 	}
 	fmt.Fprintf(w, "   age %s, expires in %s, %d:%d pkts, %d:%d bytes", clockText(s.Age), clockText(s.Expires),
 		s.Packets[0], s.Packets[1], s.Bytes[0], s.Bytes[1])
-	if number, ok := numbers[s.Rule]; ok {
-		fmt.Fprintf(w, ", rule %d", number)
+	if r := rules[s.Rule]; r != nil {
+		if r.Anchor != "" {
+			fmt.Fprintf(w, ", anchor %s", r.Anchor)
+		}
+		fmt.Fprintf(w, ", rule %d", r.Number)
 	}
 	fmt.Fprintln(w)
 	if o.Verbose > 1 {
-		fmt.Fprintf(w, "   id: %016x creatorid: %08x\n", s.ID, uint32(e.head.Values[0].Seed))
+		fmt.Fprintf(w, "   id: %016x creatorid: %08x\n", s.ID, e.CreatorID())
 	}
 }
 
@@ -185,52 +215,76 @@ func clockText(d time.Duration) string {
 	return fmt.Sprintf("%02d:%02d:%02d", s/3600, s/60%60, s%60)
 }
 
-// ShowInfo writes the status as pfctl -s info does.
-func (e *Engine) ShowInfo(w io.Writer, running bool) error {
+// Counter is a counter of pf by its name.
+type Counter struct {
+	Name  string `json:"name"`
+	Count uint64 `json:"count"`
+}
+
+// Info is the status of pf.
+type Info struct {
+	Running  bool      `json:"running"`
+	Seconds  int       `json:"seconds"` // since it was enabled or disabled
+	Debug    string    `json:"debug"`
+	HostID   string    `json:"hostID"`
+	Entries  uint64    `json:"stateEntries"`
+	States   []Counter `json:"states"`
+	Counters []Counter `json:"counters"`
+}
+
+// Info reads the status.
+func (e *Engine) Info(running bool) (*Info, error) {
 	status, err := e.Status()
+	if err != nil {
+		return nil, err
+	}
+	e.mu.Lock()
+	since, debug := e.since, e.currentOptions().Debug
+	e.mu.Unlock()
+	count, _ := e.Count()
+	return &Info{
+		Running: running, Seconds: int(time.Since(since).Seconds()), Debug: debug, HostID: fmt.Sprintf("0x%08x", e.CreatorID()), Entries: count,
+		States: []Counter{{"searches", status.Searches}, {"inserts", status.Inserts}, {"removals", status.Inserts - min(count, status.Inserts)}},
+		Counters: []Counter{
+			{"match", status.Match}, {"bad-offset", status.BadOffset}, {"fragment", status.Fragment}, {"short", status.TooShort},
+			{"normalize", status.Normalize}, {"memory", status.Memory}, {"bad-timestamp", 0}, {"congestion", 0},
+			{"ip-option", status.IpOption}, {"proto-cksum", status.ProtoCksum}, {"state-mismatch", status.StateMismatch},
+			{"state-insert", status.StateInsert}, {"state-limit", status.StateLimit}, {"src-limit", 0}, {"synproxy", 0},
+			{"map-failed", status.Translate},
+		},
+	}, nil
+}
+
+// ShowInfo writes the status as pfctl -s info does.
+func (e *Engine) ShowInfo(w io.Writer, running bool, o ShowOptions) error {
+	info, err := e.Info(running)
 	if err != nil {
 		return err
 	}
-	rs, _ := e.Rules()
-	debug := "urgent"
-	if rs != nil {
-		debug = rs.Options.Debug
-	}
-	since := time.Since(e.since)
-	word := "Disabled"
+	word, seconds := "Disabled", info.Seconds
 	if running {
 		word = "Enabled"
 	}
-	seconds := int(since.Seconds())
 	line := fmt.Sprintf("Status: %s for %d days %02d:%02d:%02d", word, seconds/86400, seconds/3600%24, seconds/60%60, seconds%60)
-	fmt.Fprintf(w, "%-44s%15s\n\n", line, "Debug: "+debug)
-	count, _ := e.Count()
+	fmt.Fprintf(w, "%-44s%15s\n\n", line, "Debug: "+info.Debug)
+	if o.Verbose > 0 {
+		fmt.Fprintf(w, "Hostid:   %s\n\n", info.HostID)
+	}
 	fmt.Fprintf(w, "%-27s %14s %16s\n", "State Table", "Total", "Rate")
-	fmt.Fprintf(w, "  %-25s %14d %14s\n", "current entries", count, "")
-	rate := func(name string, n uint64) {
-		fmt.Fprintf(w, "  %-25s %14d ", name, n)
-		if seconds > 0 {
-			fmt.Fprintf(w, "%14.1f/s\n", float64(n)/float64(seconds))
-		} else {
-			fmt.Fprintf(w, "%14s\n", "")
+	fmt.Fprintf(w, "  %-25s %14d %14s\n", "current entries", info.Entries, "")
+	rates := func(list []Counter) {
+		for _, c := range list {
+			fmt.Fprintf(w, "  %-25s %14d ", c.Name, c.Count)
+			if seconds > 0 {
+				fmt.Fprintf(w, "%14.1f/s\n", float64(c.Count)/float64(seconds))
+			} else {
+				fmt.Fprintf(w, "%14s\n", "")
+			}
 		}
 	}
-	rate("searches", status.Searches)
-	rate("inserts", status.Inserts)
-	rate("removals", status.Inserts-count)
+	rates(info.States)
 	fmt.Fprintln(w, "Counters")
-	for _, c := range []struct {
-		name string
-		n    uint64
-	}{
-		{"match", status.Match}, {"bad-offset", status.BadOffset}, {"fragment", status.Fragment}, {"short", status.TooShort},
-		{"normalize", status.Normalize}, {"memory", status.Memory}, {"bad-timestamp", 0}, {"congestion", 0},
-		{"ip-option", status.IpOption}, {"proto-cksum", status.ProtoCksum}, {"state-mismatch", status.StateMismatch},
-		{"state-insert", status.StateInsert}, {"state-limit", status.StateLimit}, {"src-limit", 0}, {"synproxy", 0},
-		{"map-failed", status.Translate},
-	} {
-		rate(c.name, c.n)
-	}
+	rates(info.Counters)
 	return nil
 }
 
@@ -255,6 +309,9 @@ func (e *Engine) ShowMemory(w io.Writer) {
 		}
 	}
 }
+
+// Options returns the settings in force.
+func (e *Engine) Options() conf.Options { return e.options() }
 
 func (e *Engine) options() conf.Options {
 	e.mu.Lock()

@@ -9,12 +9,14 @@ import (
 	"github.com/bsdnet/bsdnet/pf/conf"
 )
 
-// Errors of table commands, in the words of pfctl.
+// Errors in the words of pfctl.
 var (
 	// ErrNoTable says that no table of a name is active.
 	ErrNoTable = errors.New("Table does not exist")
 	// ErrConst says that a table is const.
 	ErrConst = errors.New("Operation not permitted")
+	// ErrNoAnchor says that there is no anchor of a path.
+	ErrNoAnchor = errors.New("Anchor does not exist")
 )
 
 // TableName names a table of an anchor, "" of the main ruleset.

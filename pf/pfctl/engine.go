@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/netip"
 
 	"github.com/bsdnet/bsdnet/pf/conf"
 )
@@ -41,8 +42,9 @@ type Engine interface {
 	KillStates(context.Context, KillRequest) (KillResult, error)
 	KillSources(context.Context, KillRequest) (KillResult, error)
 	Table(context.Context, TableRequest) (TableResult, error)
-	// ZeroRules clears the counters of an anchor's rules.
-	ZeroRules(ctx context.Context, anchor string) error
+	// ZeroRules clears the counters of an anchor's rules, and with recurse of
+	// those below it.
+	ZeroRules(ctx context.Context, anchor string, recurse bool) error
 	SetDebug(ctx context.Context, level string) error
 	SaveStates(context.Context, io.Writer) error
 	LoadStates(context.Context, io.Reader) error
@@ -81,9 +83,13 @@ type FlushRequest struct {
 	Interface string
 }
 
-// KillRequest is a -k or -K: one or two hosts, or a word and a value.
+// KillRequest is a -k or -K: one or two hosts, with nat before them or not, or
+// a word and a value.
 type KillRequest struct {
-	Keys      []string
+	Keys []string
+	// Sources and Destinations are the addresses of the hosts.
+	Sources, Destinations []netip.Prefix
+
 	Interface string
 	RDomain   int
 	Matching  bool // -M

@@ -3,7 +3,9 @@ package pfctl
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
+	"strings"
 
 	"github.com/bsdnet/bsdnet/pf/conf"
 )
@@ -17,7 +19,7 @@ func (c *command) online() error {
 	}{
 		{o.disable, c.disable},
 		{o.show != "", c.show},
-		{o.zero && o.show == "", func() error { return c.engine.ZeroRules(c.ctx, o.anchor) }},
+		{o.zero && o.show == "", func() error { return c.engine.ZeroRules(c.ctx, o.anchor, o.recurse) }},
 		{o.flush != "", c.flush},
 		{len(o.kill) > 0, c.killStates},
 		{len(o.killNodes) > 0, c.killSources},
@@ -167,7 +169,23 @@ func (c *command) killStates() error {
 	if special && (len(o.kill) != 2 || o.kill[1] == "") {
 		return usageError{fmt.Sprintf("no %s specified", word)}
 	}
-	r, err := c.engine.KillStates(c.ctx, c.killRequest(o.kill))
+	request := c.killRequest(o.kill)
+	if !special {
+		hosts := o.kill
+		if word == "nat" {
+			hosts = hosts[1:]
+		}
+		if len(hosts) == 0 || len(hosts) > 2 {
+			return usageError{"want one or two hosts"}
+		}
+		for i, dst := range []*[]netip.Prefix{&request.Sources, &request.Destinations}[:len(hosts)] {
+			var err error
+			if *dst, err = c.killHosts(hosts[i]); err != nil {
+				return err
+			}
+		}
+	}
+	r, err := c.engine.KillStates(c.ctx, request)
 	if err != nil {
 		return err
 	}
@@ -177,6 +195,27 @@ func (c *command) killStates() error {
 		c.say("killed %d states from %d sources and %d destinations", r.Killed, r.Sources, r.Destinations)
 	}
 	return nil
+}
+
+// killHosts are the addresses of an argument of -k. 0/0 is every address of
+// both families.
+func (c *command) killHosts(text string) ([]netip.Prefix, error) {
+	if text == "0/0" || text == "any" {
+		return []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}, nil
+	}
+	cfg, err := c.config("")
+	if err != nil {
+		return nil, err
+	}
+	list, err := conf.ReadTable(strings.NewReader(text), cfg)
+	if err != nil {
+		return nil, c.tableError(err)
+	}
+	var hosts []netip.Prefix
+	for _, p := range list {
+		hosts = append(hosts, p.Prefix.Masked())
+	}
+	return hosts, nil
 }
 
 func (c *command) killSources() error {

@@ -152,7 +152,8 @@ func (o *options) set(d *dialect, opt option) error {
 		return nil
 	}
 	twice := func(list *[]string) error {
-		if len(*list) >= 2 {
+		// The word nat comes before up to two hosts.
+		if len(*list) >= 2 && !(len(*list) == 2 && (*list)[0] == "nat") {
 			return usageError{fmt.Sprintf("can only specify -%c twice", opt.flag)}
 		}
 		*list = append(*list, opt.arg)

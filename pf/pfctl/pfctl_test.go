@@ -82,7 +82,7 @@ func (e *fakeEngine) Flush(_ context.Context, r FlushRequest) (int, error) {
 	return 7, e.note("flush %s anchor=%q", r.Modifier, r.Anchor)
 }
 func (e *fakeEngine) KillStates(_ context.Context, r KillRequest) (KillResult, error) {
-	return KillResult{Killed: 3, Sources: 1, Destinations: 1}, e.note("kill %v", r.Keys)
+	return KillResult{Killed: 3, Sources: 1, Destinations: 1}, e.note("kill %v %v %v", r.Keys, r.Sources, r.Destinations)
 }
 func (e *fakeEngine) KillSources(_ context.Context, r KillRequest) (KillResult, error) {
 	return KillResult{Killed: 2, Sources: 1}, e.note("kill sources %v", r.Keys)
@@ -92,7 +92,7 @@ func (e *fakeEngine) Table(_ context.Context, r TableRequest) (TableResult, erro
 	return TableResult{Added: n, Deleted: n, Matched: n - 1, Lines: []string{"   10.0.0.1"}},
 		e.note("table %s %s %v", r.Command, r.Table, r.Addresses)
 }
-func (e *fakeEngine) ZeroRules(_ context.Context, anchor string) error {
+func (e *fakeEngine) ZeroRules(_ context.Context, anchor string, _ bool) error {
 	return e.note("zero %q", anchor)
 }
 func (e *fakeEngine) SetDebug(_ context.Context, level string) error {
@@ -286,8 +286,10 @@ func TestOnline(t *testing.T) {
 			stderr: "stdin:1: syntax error\npfctl: Syntax error in config file: pf rules not loaded\n"},
 		{args: "-Fs", calls: []string{`flush states anchor=""`}, stderr: "7 states cleared\n"},
 		{args: "-FT -a x", calls: []string{`flush Tables anchor="x"`}, stderr: "7 tables deleted.\n"},
-		{args: "-k 10.0.0.1", calls: []string{"kill [10.0.0.1]"}, stderr: "killed 3 states from 1 sources and 1 destinations\n"},
-		{args: "-k label -k x", calls: []string{"kill [label x]"}, stderr: "killed 3 states\n"},
+		{args: "-k 10.0.0.1", calls: []string{"kill [10.0.0.1] [10.0.0.1/32] []"}, stderr: "killed 3 states from 1 sources and 1 destinations\n"},
+		{args: "-k nat -k 10.0.0.1 -k 0/0", calls: []string{"kill [nat 10.0.0.1 0/0] [10.0.0.1/32] [0.0.0.0/0 ::/0]"},
+			stderr: "killed 3 states from 1 sources and 1 destinations\n"},
+		{args: "-k label -k x", calls: []string{"kill [label x] [] []"}, stderr: "killed 3 states\n"},
 		{args: "-K 10.0.0.1", calls: []string{"kill sources [10.0.0.1]"}, stderr: "killed 2 src nodes from 1 sources and 0 destinations\n"},
 		{args: "-t x -T add 10.0.0.1", calls: []string{"table add x [{10.0.0.1/32 false 0}]"}, stderr: "1/1 addresses added.\n"},
 		{args: "-t x -T test 10.0.0.1", calls: []string{"table test x [{10.0.0.1/32 false 0}]"}, stderr: "0/1 addresses match.\n", status: exitNoMatch},

@@ -1,0 +1,225 @@
+package control
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/bsdnet/bsdnet/pf/conf"
+	"github.com/bsdnet/bsdnet/pf/engine"
+	"github.com/bsdnet/bsdnet/pf/pfctl"
+)
+
+// show does a pfctl -s: as text, or as one JSON object with the schema's number.
+func (f *filter) show(ctx context.Context, r pfctl.ShowRequest) (*PFText, error) {
+	if r.Zero && !isOwner(ctx) {
+		return nil, errNotPermitted
+	}
+	var out bytes.Buffer
+	o := engine.ShowOptions{Verbose: r.Verbose, SwapPorts: r.SwapPorts, Anchor: r.Anchor, Recurse: r.Recurse, Debug: r.Debug}
+	var err error
+	if r.JSON {
+		err = f.showJSON(&out, &r, o)
+	} else {
+		err = f.showText(&out, &r, o)
+	}
+	if err == nil && r.Zero {
+		err = f.engine.ZeroRules(r.Anchor, r.Recurse)
+	}
+	return &PFText{Text: out.String(), Running: f.enabled()}, err
+}
+
+// onInterface is a filter of states for -i.
+func (f *filter) onInterface(name string) func(*engine.State) bool {
+	if name == "" {
+		return nil
+	}
+	slot, ok := f.Slot(name)
+	return func(s *engine.State) bool { return ok && s.Interface == slot }
+}
+
+func (f *filter) showText(w io.Writer, r *pfctl.ShowRequest, o engine.ShowOptions) error {
+	switch r.Modifier {
+	case "rules":
+		return f.engine.ShowRules(w, o, false)
+	case "nat":
+		return f.engine.ShowRules(w, o, true)
+	case "Anchors":
+		paths, err := f.engine.Anchors(r.Anchor, r.Verbose > 0 || r.Recurse)
+		for _, path := range paths {
+			fmt.Fprintln(w, " ", path)
+		}
+		return err
+	case "states":
+		f.engine.ShowStates(w, o, f.interfaceName, f.onInterface(r.Interface))
+	case "info":
+		return f.engine.ShowInfo(w, f.enabled(), o)
+	case "labels":
+		return f.engine.ShowLabels(w, o)
+	case "timeouts":
+		f.engine.ShowTimeouts(w)
+	case "memory":
+		f.engine.ShowMemory(w)
+	case "Tables":
+		f.engine.ShowTables(w, o)
+	case "Interfaces":
+		f.showInterfaces(w, r)
+	case "creatorids":
+		fmt.Fprintf(w, "Creator IDs:\n%08x\n", f.engine.CreatorID())
+	case "osfp":
+		fmt.Fprintln(w, "Class\tVersion\tSubtype(subversion)\n-----\t-------\t-------------------")
+	case "queue":
+		fmt.Fprintln(w, "No ALTQ support in kernel\nALTQ related functions disabled")
+	case "Running", "Sources", "ether":
+		// pfctl looks at the status; there are no source nodes and no ether rules.
+	case "all":
+		return f.showAll(w, r, o)
+	default:
+		return fmt.Errorf("-s %s is %w", r.Modifier, errNotYet)
+	}
+	return nil
+}
+
+// showAll is -s all: every part with its title.
+func (f *filter) showAll(w io.Writer, r *pfctl.ShowRequest, o engine.ShowOptions) error {
+	var errs []error
+	for i, part := range []struct{ title, modifier string }{
+		{"TRANSLATION RULES:", "nat"}, {"FILTER RULES:", "rules"}, {"STATES:", "states"}, {"INFO:", "info"},
+		{"LABEL COUNTERS:", "labels"}, {"TIMEOUTS:", "timeouts"}, {"LIMITS:", "memory"}, {"TABLES:", "Tables"},
+	} {
+		if i > 0 {
+			fmt.Fprintln(w)
+		}
+		fmt.Fprintln(w, part.title)
+		one := *r
+		one.Modifier = part.modifier
+		errs = append(errs, f.showText(w, &one, o))
+	}
+	return errors.Join(errs...)
+}
+
+// interfaceInfo is an interface or a group as -s Interfaces shows it.
+type interfaceInfo struct {
+	Name string `json:"name"`
+	// Group says that it is a group of interfaces.
+	Group bool `json:"group,omitempty"`
+	Skip  bool `json:"skip,omitempty"`
+	// References counts the rules that name it.
+	References int `json:"references"`
+}
+
+func (f *filter) interfaceInfos(only string) []interfaceInfo {
+	references := make(map[string]int)
+	rs, p := f.engine.Rules()
+	if p != nil {
+		for _, r := range p.Rules {
+			references[r.Interface]++
+		}
+	}
+	skip := []string{}
+	if rs != nil {
+		skip = rs.Options.SkipOn
+	}
+	infos := map[string]interfaceInfo{"all": {Name: "all", Group: true, References: references[""]}}
+	for _, ifp := range f.daemon.ifnet.All() {
+		if !ifp.Owned && !ifp.Loopback {
+			continue
+		}
+		infos[ifp.Name] = interfaceInfo{Name: ifp.Name}
+		for _, group := range ifp.Groups {
+			infos[group] = interfaceInfo{Name: group, Group: true}
+		}
+	}
+	list := []interfaceInfo{}
+	for name, info := range infos {
+		if only != "" && name != only {
+			continue
+		}
+		info.Skip = slices.Contains(skip, name)
+		if name != "all" {
+			info.References = references[name]
+		}
+		list = append(list, info)
+	}
+	slices.SortFunc(list, func(a, b interfaceInfo) int { return bytes.Compare([]byte(a.Name), []byte(b.Name)) })
+	return list
+}
+
+func (f *filter) showInterfaces(w io.Writer, r *pfctl.ShowRequest) {
+	for _, i := range f.interfaceInfos(r.Interface) {
+		fmt.Fprint(w, i.Name)
+		if r.Verbose > 0 && i.Skip {
+			fmt.Fprint(w, " (skip)")
+		}
+		fmt.Fprintln(w)
+		if r.Verbose > 1 {
+			fmt.Fprintf(w, "\tCleared:     %s\n\tReferences:  %-18d\n", f.daemon.started.Format(time.ANSIC), i.References)
+		}
+	}
+}
+
+// showJSON is showText for programs. The counterpart of a list is a field of
+// the modifier's name.
+func (f *filter) showJSON(w io.Writer, r *pfctl.ShowRequest, o engine.ShowOptions) error {
+	modifiers := []string{r.Modifier}
+	if r.Modifier == "all" {
+		modifiers = []string{"nat", "rules", "Anchors", "states", "info", "labels", "timeouts", "memory", "Tables", "Interfaces"}
+	}
+	out := map[string]any{"schema": pfSchema}
+	for _, modifier := range modifiers {
+		value, err := f.showValue(modifier, r, o)
+		if err != nil {
+			return err
+		}
+		out[modifier] = value
+	}
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(out)
+}
+
+func (f *filter) showValue(modifier string, r *pfctl.ShowRequest, o engine.ShowOptions) (any, error) {
+	switch modifier {
+	case "rules":
+		return f.engine.RuleInfos(o, false)
+	case "nat":
+		return f.engine.RuleInfos(o, true)
+	case "labels":
+		list, err := f.engine.RuleInfos(o, false)
+		return slices.DeleteFunc(list, func(i engine.RuleInfo) bool { return len(i.Labels) == 0 }), err
+	case "Anchors":
+		return f.engine.Anchors(r.Anchor, true)
+	case "states":
+		return f.engine.StateInfos(f.interfaceName, f.onInterface(r.Interface)), nil
+	case "info":
+		return f.engine.Info(f.enabled())
+	case "timeouts":
+		values := make(map[string]uint32)
+		for t, value := range f.engine.Options().Timeouts {
+			values[conf.Timeout(t).String()] = value
+		}
+		return values, nil
+	case "memory":
+		values := make(map[string]uint32)
+		for l, value := range f.engine.Options().Limits {
+			values[conf.Limit(l).String()] = value
+		}
+		return values, nil
+	case "Tables":
+		return append([]engine.TableInfo{}, f.engine.Tables(r.Anchor, r.Recurse)...), nil
+	case "Interfaces":
+		return f.interfaceInfos(r.Interface), nil
+	case "Running":
+		return f.enabled(), nil
+	case "creatorids":
+		return []string{fmt.Sprintf("%08x", f.engine.CreatorID())}, nil
+	case "Sources", "osfp", "queue", "ether":
+		return []string{}, nil
+	}
+	return nil, fmt.Errorf("-s %s is %w", modifier, errNotYet)
+}
