@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unsafe"
 
 	"github.com/cilium/ebpf"
 
@@ -23,6 +24,7 @@ type trial struct {
 	text     string
 	slots    map[*conf.Rule][]uint32 // counters of each rule
 	tags     []string                // by number
+	trees    bool                    // the data path looks rules up in trees
 	firewall *reference.Firewall
 	began    time.Time
 	advanced time.Duration
@@ -68,6 +70,7 @@ func (r *router) begin(build loader.Build, text string) *trial {
 	x.firewall = reference.New(rs, x)
 	_, program := r.engine.Rules()
 	x.tags = program.Tags
+	x.trees = (*bpf.PFRuleset)(unsafe.Pointer(&program.Lines[0])).Flags&bpf.PFTrees != 0
 	for _, rule := range program.Rules {
 		x.slots[rule.Rule] = append(x.slots[rule.Rule], rule.Counters)
 	}

@@ -61,6 +61,7 @@ func TestDifferential(t *testing.T) {
 	}
 	r := newRouter(t)
 	uses, kinds := make(map[string]int), make(map[string]int)
+	trees := 0
 	failures := 0
 	for seed := first; seed < first+rulesets && failures < 5; seed++ {
 		for _, build := range []loader.Build{loader.XDP, loader.TC} {
@@ -69,6 +70,7 @@ func TestDifferential(t *testing.T) {
 				r.TB = t
 				x := r.begin(build, g.ruleset())
 				defer x.end()
+				trees += btoi(x.trees)
 				g.traffic(x, packets, kinds)
 				for construct, n := range x.firewall.Uses {
 					uses[construct] += n
@@ -85,6 +87,7 @@ func TestDifferential(t *testing.T) {
 			fmt.Printf("%-10s %-40s %8d\n", title, name, counts[name])
 		}
 	}
+	fmt.Printf("%d of %d programs have decision trees\n", trees, 2*rulesets)
 	for _, name := range constructs {
 		if rulesets >= longRulesets && failures == 0 && uses[name] < longUses {
 			t.Errorf("%s took part %d times, want at least %d", name, uses[name], longUses)

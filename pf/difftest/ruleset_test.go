@@ -37,6 +37,7 @@ type generator struct {
 	*rand.Rand
 	tables int
 	tagged bool // rules of this set tag packets
+	plain  bool // it has many rules, and none that changes what others see
 }
 
 func pick[T any](g *generator, list []T) T { return list[g.IntN(len(list))] }
@@ -64,7 +65,11 @@ func (g *generator) ruleset() string {
 	for range g.IntN(4) {
 		g.translation(&b)
 	}
-	for range 1 + g.IntN(8) {
+	count := 1 + g.IntN(8)
+	if g.plain = g.chance(25); g.plain {
+		count, g.tagged = 10+g.IntN(120), false
+	}
+	for range count {
 		g.filter(&b, 0)
 	}
 	return b.String()
@@ -200,18 +205,25 @@ func (g *generator) tagOptions(b *strings.Builder) {
 // filter writes a filter rule or an anchor with rules in it.
 func (g *generator) filter(b *strings.Builder, depth int) {
 	family := pick(g, []string{"", "", "4", "4", "6"})
-	if depth < 3 && g.chance(12) {
+	if depth < 3 && !g.plain && g.chance(12) {
 		g.anchor(b, depth, family)
 		return
 	}
 	var rule strings.Builder
+	quick := 25
+	if g.plain {
+		quick = 8
+	}
 	action := pick(g, []string{"pass", "pass", "pass", "pass", "pass", "block", "block", "match"})
+	if g.plain && action == "match" {
+		action = "block"
+	}
 	if action == "block" {
 		action += pick(g, []string{"", "", "", " drop", " return", " return-icmp"})
 	}
 	rule.WriteString(action + pick(g, []string{"", " in", " out"}))
 	if !strings.HasPrefix(action, "match") {
-		rule.WriteString(g.maybe(25, " quick"))
+		rule.WriteString(g.maybe(quick, " quick"))
 	}
 	protocol := g.head(&rule, g.on(), family)
 	g.matchers(&rule, family, protocol)

@@ -74,6 +74,13 @@ func byRank(rules []bpf.PFRule) []bpf.PFRule {
 	return ranked
 }
 
+// refusesReplies reports whether a rule takes no ICMP replies: they alone make
+// no state.
+func refusesReplies(r *bpf.PFRule) bool {
+	return uint32(r.Action) == bpf.PFPass && r.Flags&(bpf.PfrKeepState|bpf.PfrSloppy) == bpf.PfrKeepState &&
+		(r.Proto == 0 || r.Proto == 1 || r.Proto == 58)
+}
+
 // ruleBox computes the box of a rule for a family.
 func ruleBox(r *bpf.PFRule, ext *bpf.PFRuleExt, six bool) treeRule {
 	t := treeRule{PFRule: *r, box: everything()}
@@ -106,7 +113,8 @@ func ruleBox(r *bpf.PFRule, ext *bpf.PFRuleExt, six bool) treeRule {
 	}
 	const conditions = bpf.PfrSrcTable | bpf.PfrDstTable | bpf.PfrSrcNot | bpf.PfrDstNot | bpf.PfrSport | bpf.PfrDport |
 		bpf.PfrFragment | bpf.PfrICMPType | bpf.PfrICMPCode | bpf.PfrIfNot | bpf.PfrIfGroup | bpf.PfrIfAny
-	t.always = r.Flags&conditions == 0 && r.Ifslot == bpf.IfnetSlots && r.TcpFlagset == 0 && r.Tos == 0 && r.Probability == 0
+	t.always = r.Flags&conditions == 0 && r.Ifslot == bpf.IfnetSlots && r.TcpFlagset == 0 && r.Tos == 0 && r.Probability == 0 &&
+		!refusesReplies(r)
 	return t
 }
 
