@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
 	"github.com/bsdnet/bsdnet/bpf"
@@ -18,80 +19,101 @@ import (
 
 // Follow fills the table from the kernel of the calling thread's network
 // namespace and keeps it up to date until ctx ends. It returns when the table
-// is filled; lost reports what ended the following before ctx did.
+// is filled. Where events are lost, the whole is read again; lost is told why.
 func (t *Table) Follow(ctx context.Context, lost func(error)) error {
-	links := make(chan netlink.LinkUpdate, 256)
-	addrs := make(chan netlink.AddrUpdate, 256)
-	overflow := make(chan error, 1)
-	report := func(err error) {
-		select {
-		case overflow <- err:
-		default:
-		}
-	}
-	done := make(chan struct{})
-	if err := netlink.LinkSubscribeWithOptions(links, done, netlink.LinkSubscribeOptions{
-		ErrorCallback: report, ReceiveBufferSize: 1 << 20, ReceiveBufferForceSize: true,
-	}); err != nil {
-		return fmt.Errorf("subscribe to links: %w", err)
-	}
-	if err := netlink.AddrSubscribeWithOptions(addrs, done, netlink.AddrSubscribeOptions{
-		ErrorCallback: report, ReceiveBufferSize: 1 << 20, ReceiveBufferForceSize: true,
-	}); err != nil {
-		close(done)
-		return fmt.Errorf("subscribe to addresses: %w", err)
-	}
-	handle, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	ns, err := netns.Get()
 	if err != nil {
-		close(done)
-		return fmt.Errorf("open rtnetlink: %w", err)
+		return fmt.Errorf("find network namespace: %w", err)
 	}
-	if err := t.resync(handle); err != nil {
-		close(done)
-		handle.Close()
+	f, err := t.subscribe(ns)
+	if err != nil {
+		ns.Close()
 		return err
 	}
 	go func() {
-		defer close(done)
-		defer handle.Close()
+		defer ns.Close()
 		for {
-			select {
-			case <-ctx.Done():
+			f.run(ctx, t)
+			f.close()
+			if ctx.Err() != nil {
 				return
-			case update, ok := <-links:
-				if !ok {
-					lost(errors.New("link events ended"))
-					return
-				}
-				if update.Header.Type == unix.RTM_DELLINK {
-					if update.IfInfomsg.Family != unix.AF_BRIDGE {
-						t.remove(update.Link.Attrs().Index)
-					}
-				} else {
-					t.update(update.Link)
-				}
-			case update, ok := <-addrs:
-				if !ok {
-					lost(errors.New("address events ended"))
-					return
-				}
-				t.address(handle, update)
-			case err := <-overflow:
-				if err := errors.Join(ignoreOverflow(err), t.resync(handle)); err != nil {
-					lost(err)
-				}
+			}
+			lost(errors.New("interface events lost, reading all again"))
+			if f, err = t.subscribe(ns); err != nil {
+				lost(err)
+				return
 			}
 		}
 	}()
 	return nil
 }
 
-// ignoreOverflow forgets lost messages, which a resync makes good.
-func ignoreOverflow(err error) error {
-	if errors.Is(err, unix.ENOBUFS) {
-		return nil
+// follower is one subscription. The kernel ends it when the buffer overflows.
+type follower struct {
+	links  chan netlink.LinkUpdate
+	addrs  chan netlink.AddrUpdate
+	done   chan struct{}
+	handle *netlink.Handle
+}
+
+// eventBuffer is the size in bytes of the socket buffer for events.
+const eventBuffer = 4 << 20
+
+// subscribe begins to listen and then reads everything, so that nothing is
+// missed in between.
+func (t *Table) subscribe(ns netns.NsHandle) (*follower, error) {
+	f := &follower{links: make(chan netlink.LinkUpdate, 256), addrs: make(chan netlink.AddrUpdate, 256), done: make(chan struct{})}
+	err := netlink.LinkSubscribeWithOptions(f.links, f.done, netlink.LinkSubscribeOptions{
+		Namespace: &ns, ReceiveBufferSize: eventBuffer, ReceiveBufferForceSize: true,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("subscribe to links: %w", err)
 	}
-	return err
+	err = netlink.AddrSubscribeWithOptions(f.addrs, f.done, netlink.AddrSubscribeOptions{
+		Namespace: &ns, ReceiveBufferSize: eventBuffer, ReceiveBufferForceSize: true,
+	})
+	if err != nil {
+		close(f.done)
+		return nil, fmt.Errorf("subscribe to addresses: %w", err)
+	}
+	if f.handle, err = netlink.NewHandleAt(ns, unix.NETLINK_ROUTE); err != nil {
+		close(f.done)
+		return nil, fmt.Errorf("open rtnetlink: %w", err)
+	}
+	if err := t.resync(f.handle); err != nil {
+		f.close()
+		return nil, err
+	}
+	return f, nil
+}
+
+func (f *follower) close() {
+	close(f.done)
+	f.handle.Close()
+}
+
+// run takes events into the table until ctx ends or one of the subscriptions does.
+func (f *follower) run(ctx context.Context, t *Table) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case update, ok := <-f.links:
+			switch {
+			case !ok:
+				return
+			case update.Header.Type != unix.RTM_DELLINK:
+				t.update(update.Link)
+			case update.IfInfomsg.Family != unix.AF_BRIDGE:
+				t.remove(update.Link.Attrs().Index)
+			}
+		case update, ok := <-f.addrs:
+			if !ok {
+				return
+			}
+			t.address(f.handle, update)
+		}
+	}
 }
 
 // resync compares the whole table with the kernel's.
