@@ -47,13 +47,15 @@ vm: build
 bench: setup build
 	$(GO) test -count=1 -v -timeout 30m -tags bench -run 'TestBench' ./internal/bench
 	$(GO) test -count=1 -run '^$$' -bench 'Thread' ./netisr
+	$(GO) test -count=1 -v -run 'TestBigConfig' ./pf/conf
 
 # Compiles the data path anew; a test compares the result with what is committed.
 generate:
 	$(GO) generate ./bpf
 
+# Every fuzz target for a minute, or SECONDS=n.
 fuzz:
-	./internal/setup/fuzz
+	./internal/setup/fuzz $(or $(SECONDS),60)
 
 clean:
 	rm -rf bin .cache
