@@ -291,7 +291,7 @@ func (d *Daemon) attach(device netlink.Link, asked loader.Mode, takeover bool) (
 	entry := d.recordOf(attrs.Index)
 	known := entry != nil
 	if !known {
-		entry = &InterfaceRecord{Index: attrs.Index, Name: attrs.Name, Asked: string(asked), Offloads: make(map[string]bool)}
+		entry = &InterfaceRecord{Index: attrs.Index, Name: attrs.Name, Asked: string(asked), Offloads: make(map[string]bool), TxQLen: &attrs.TxQLen}
 	}
 	mode, _ := loader.ChooseMode(device, asked)
 	if err := d.ifnet.Own(attrs.Index, mode == loader.ModeTC); err != nil {
@@ -398,8 +398,31 @@ func (d *Daemon) refresh(ctx context.Context) {
 			return
 		case <-ticker.C:
 			d.ifnet.Refresh()
+			if d.replaced() {
+				d.log.Error("the instance was taken away, or belongs to another network namespace of its name")
+				return
+			}
 		}
 	}
+}
+
+// replaced ends a daemon that no command can reach any more: its place is gone
+// or belongs to another network namespace, since its own was deleted, and
+// lives on by the daemon alone.
+func (d *Daemon) replaced() bool {
+	record, err := readRecord(d.instance.record())
+	gone := errors.Is(err, os.ErrNotExist)
+	if !gone && (err != nil || record.Cookie == d.instance.Cookie) {
+		return false
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	select {
+	case <-d.unloaded:
+	default:
+		close(d.unloaded)
+	}
+	return true
 }
 
 // pfilInterfaces writes the lists of an interface's own head.

@@ -110,6 +110,7 @@ type InterfaceRecord struct {
 	Mode     string          `json:"mode"`
 	Why      string          `json:"why"`
 	Offloads map[string]bool `json:"offloads,omitempty"` // as they were before
+	TxQLen   *int            `json:"txqlen,omitempty"`   // likewise
 }
 
 // ErrNoInstance says that this network namespace has no instance.
@@ -118,19 +119,27 @@ var ErrNoInstance = errors.New("no bsdnet instance in this network namespace")
 // ReadRecord reads what a loaded instance keeps. It returns ErrNoInstance if
 // there is none, also if what is there belongs to a namespace that is gone.
 func (i Instance) ReadRecord() (*Record, error) {
-	data, err := os.ReadFile(i.record())
+	record, err := readRecord(i.record())
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, ErrNoInstance
 	}
 	if err != nil {
 		return nil, err
 	}
-	record := &Record{}
-	if err := json.Unmarshal(data, record); err != nil {
-		return nil, fmt.Errorf("read %s: %w", i.record(), err)
-	}
 	if record.Cookie != i.Cookie {
 		return nil, ErrNoInstance
+	}
+	return record, nil
+}
+
+func readRecord(path string) (*Record, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	record := &Record{}
+	if err := json.Unmarshal(data, record); err != nil {
+		return nil, fmt.Errorf("read %s: %w", path, err)
 	}
 	return record, nil
 }

@@ -171,10 +171,13 @@ func (d *Daemon) listen() error {
 	if err := os.Remove(d.instance.Socket()); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	var err error
-	if d.listener, err = net.Listen("unix", d.instance.Socket()); err != nil {
+	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: d.instance.Socket(), Net: "unix"})
+	if err != nil {
 		return fmt.Errorf("listen for commands: %w", err)
 	}
+	// By the time that it is closed, the path may be another daemon's.
+	listener.SetUnlinkOnClose(false)
+	d.listener = listener
 	return protectSocket(d.instance.Socket())
 }
 

@@ -80,7 +80,8 @@ func (d *Daemon) Status() (*Status, error) {
 	return status, nil
 }
 
-// output says how forwarded frames get out of an interface. TC sends on any
+// output says how forwarded frames get out of an interface: by redirect, or
+// through the netisr veth. TC sends on any
 // device; XDP only on those that take its frames, and sends the others a way
 // round. d.mu is held.
 func (d *Daemon) output(ifp *ifnet.Ifnet) string {
@@ -88,7 +89,7 @@ func (d *Daemon) output(ifp *ifnet.Ifnet) string {
 		return entry.Mode == string(loader.ModeXDP)
 	})
 	if fromXDP && !ifp.XDPXmit {
-		return "through " + loader.NetisrName
+		return loader.NetisrName
 	}
 	return "redirect"
 }

@@ -73,13 +73,18 @@ func restore(instance Instance, record *Record) error {
 	return errors.Join(errs...)
 }
 
-// restore puts an interface's offloads back to what they were.
+// restore puts an interface's offloads back to what they were, and the length
+// of its queue, which the kernel sets when a clsact comes to a device that has
+// none (qdisc_create).
 func (entry *InterfaceRecord) restore() error {
 	device, err := netlink.LinkByIndex(entry.Index)
 	if err != nil {
 		return nil // it is gone
 	}
 	var errs []error
+	if entry.TxQLen != nil && *entry.TxQLen != device.Attrs().TxQLen {
+		errs = append(errs, netlink.LinkSetTxQLen(device, *entry.TxQLen))
+	}
 	for name, on := range entry.Offloads {
 		if offload, ok := loader.OffloadByName(name); ok {
 			errs = append(errs, loader.SetOffload(device.Attrs().Name, offload, on))

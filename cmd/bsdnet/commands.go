@@ -145,7 +145,11 @@ func printStatus(w io.Writer, status *control.Status) {
 		case !i.Up:
 			state = "down"
 		}
-		fmt.Fprintf(w, "%s: %s, mtu %d, input %s (%s), output by %s\n", i.Name, state, i.MTU, strings.ToUpper(i.Mode), i.Why, i.Output)
+		how := "by "
+		if i.Output != "redirect" {
+			how = "through "
+		}
+		fmt.Fprintf(w, "%s: %s, mtu %d, input %s (%s), output %s%s\n", i.Name, state, i.MTU, strings.ToUpper(i.Mode), i.Why, how, i.Output)
 		fmt.Fprintf(w, "  in %d packets %d bytes %d dropped %d to the host unhandled, out %d packets %d bytes\n",
 			i.Data.Ipackets, i.Data.Ibytes, i.Data.Iqdrops, i.Data.Noproto, i.Data.Opackets, i.Data.Obytes)
 	}
