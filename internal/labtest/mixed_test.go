@@ -75,7 +75,7 @@ func TestOutputWithoutXDP(t *testing.T) {
 	}
 	s.json(&status, "status", "--json")
 	for _, i := range status.Interfaces {
-		if i.Output != "through netisr0" {
+		if i.Output != "netisr0" {
 			t.Errorf("%s: output %q", i.Name, i.Output)
 		}
 	}

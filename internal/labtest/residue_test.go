@@ -132,7 +132,7 @@ func (s *site) footprint() string {
 }
 
 // volatile is what changes by itself.
-var volatile = regexp.MustCompile(`(?m) (expires|pref) \S+| qlen \d+$|^Error: Peer netns reference is invalid\.\n`)
+var volatile = regexp.MustCompile(`(?m) (expires|pref) \S+|^Error: Peer netns reference is invalid\.\n`)
 
 func sortedLines(text string) string {
 	lines := strings.SplitAfter(volatile.ReplaceAllString(text, ""), "\n")
