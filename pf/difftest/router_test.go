@@ -82,6 +82,8 @@ type router struct {
 	head   *bpf.Array[bpf.PFStateHead]
 	ticks  *ebpf.Program
 	hertz  uint32
+
+	counted []uint64 // reasons before the packet in hand
 }
 
 func newRouter(t testing.TB) *router {
@@ -321,7 +323,6 @@ func (r *router) run(build loader.Build, program, iface string, ip []byte) (bpf.
 		frame[12], frame[13] = 0x86, 0xdd
 	}
 	frame = append(frame, ip...)
-	before := r.reasons()
 	options := &ebpf.RunOptions{Data: frame, DataOut: make([]byte, len(frame)+256)}
 	if build == loader.XDP {
 		options.Context = &xdpmd{DataEnd: uint32(len(frame)), IngressIfindex: uint32(r.index[iface])}
@@ -335,14 +336,25 @@ func (r *router) run(build loader.Build, program, iface string, ip []byte) (bpf.
 	if err != nil {
 		r.Fatal(err)
 	}
-	after := r.reasons()
+	before, after := r.counted, r.reasons()
+	r.counted = after
+	left := -1
 	for reason := range after {
-		if after[reason] != before[reason] {
-			return bpf.Reason(reason), options.DataOut[14:]
+		switch after[reason] - before[reason] {
+		case 0:
+		case 1:
+			if left >= 0 {
+				r.Fatalf("packet left as %v and %v", bpf.Reason(left), bpf.Reason(reason))
+			}
+			left = reason
+		default:
+			r.Fatalf("reason %v counted %d times", bpf.Reason(reason), after[reason]-before[reason])
 		}
 	}
-	r.Fatal("packet left without a reason")
-	return 0, nil
+	if left < 0 {
+		r.Fatal("packet left without a reason")
+	}
+	return bpf.Reason(left), options.DataOut[14:]
 }
 
 func (r *router) reasons() []uint64 {
