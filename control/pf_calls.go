@@ -60,6 +60,9 @@ func (f *filter) switchCall(on bool) (*PFReply, error) {
 				return nil, err
 			}
 		}
+		if err := f.adoptConnections(); err != nil {
+			return nil, err
+		}
 	}
 	f.engine.Switched()
 	return &PFReply{}, f.setEnabled(on)
