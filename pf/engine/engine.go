@@ -246,40 +246,46 @@ func (e *Engine) Reload() error {
 // forget gives up counters: after a success those of rules that are no more,
 // after a failure those of rules that never were.
 func (e *Engine) forget(used map[program.Identity]bool, loaded bool) {
+	if !loaded {
+		used = e.inForce()
+	}
+	var counting map[uint32]bool
 	for identity, slot := range e.counters {
-		keep := used[identity]
-		if !loaded {
-			keep = e.inForce(identity)
+		if used[identity] {
+			continue
 		}
-		if !keep && !e.inStates(slot) {
+		if counting == nil {
+			counting = e.inStates()
+		}
+		if !counting[slot] {
 			delete(e.counters, identity)
 			e.free = append(e.free, slot)
 		}
 	}
 }
 
-func (e *Engine) inForce(identity program.Identity) bool {
-	if e.program == nil {
-		return false
-	}
-	for _, r := range e.program.Rules {
-		if r.Identity == identity {
-			return true
+// inForce returns the rules of the program in force.
+func (e *Engine) inForce() map[program.Identity]bool {
+	rules := make(map[program.Identity]bool)
+	if e.program != nil {
+		for _, r := range e.program.Rules {
+			rules[r.Identity] = true
 		}
 	}
-	return false
+	return rules
 }
 
-// inStates reports whether a state still counts for a slot; its packets must
+// inStates returns the slots that states still count for; their packets must
 // not go to another rule.
-func (e *Engine) inStates(slot uint32) bool {
+func (e *Engine) inStates() map[uint32]bool {
+	slots := make(map[uint32]bool)
 	for i := range e.states.Values {
 		s := &e.states.Values[i]
-		if atomic.LoadUint64(&s.Tag)>>32 == uint64(bpf.PFStateLive) && s.Rule == slot {
-			return true
+		if atomic.LoadUint64(&s.Tag)>>32 == uint64(bpf.PFStateLive) {
+			slots[s.Rule], slots[s.Translation] = true, true
 		}
 	}
-	return false
+	return slots
 }
 
 // lines makes the array map of a program. Tables and pools get the numbers
