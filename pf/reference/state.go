@@ -82,10 +82,10 @@ func (f *Firewall) find(key Key, protocol uint8, dir conf.Direction, iface strin
 	return f.findState(key, protocol, dir, iface, false)
 }
 
-// findState finds a state of one interface, or of any.
-func (f *Firewall) findState(key Key, protocol uint8, dir conf.Direction, iface string, any bool) *State {
+// findState finds a state of an interface, or one wherever it is bound to.
+func (f *Firewall) findState(key Key, protocol uint8, dir conf.Direction, iface string, everywhere bool) *State {
 	for _, s := range f.states {
-		if s.Protocol == protocol && s.key(dir) == key && (any || s.Interface == "" || s.Interface == iface) {
+		if s.Protocol == protocol && s.key(dir) == key && (everywhere || s.Interface == "" || s.Interface == iface) {
 			return s
 		}
 	}
