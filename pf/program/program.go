@@ -105,7 +105,10 @@ type compiler struct {
 	tables  map[string]*Table
 	tags    map[string]uint16
 	seen    map[Identity]int
-	errs    []error
+	// origin is the binat rule that a rule was made of, and binats its identity.
+	origin map[*conf.Rule]*conf.Rule
+	binats map[*conf.Rule]Identity
+	errs   []error
 }
 
 // Compile compiles a ruleset. The errors are all its constructs that are not
@@ -114,13 +117,25 @@ func Compile(rs *conf.Ruleset, env Environment) (*Program, []error) {
 	c := &compiler{
 		env: env, rs: rs, program: &Program{}, tables: make(map[string]*Table),
 		tags: make(map[string]uint16), seen: make(map[Identity]int),
+		origin: make(map[*conf.Rule]*conf.Rule), binats: make(map[*conf.Rule]Identity),
 	}
 	c.options()
 	c.declare(rs.Main)
 	var head bpf.PFRuleset
 	c.program.Lines = make([]Line, bpf.PFTreeRoots+2)
-	head.Nat, head.NatCount = c.list(rs.Main, func(a *conf.Anchor) []*conf.Rule { return a.Nat })
-	head.Rdr, head.RdrCount = c.list(rs.Main, func(a *conf.Anchor) []*conf.Rule { return a.Rdr })
+	natOfBinat, rdrOfBinat := c.binat(rs.Main.Binat)
+	head.Nat, head.NatCount = c.list(rs.Main, func(a *conf.Anchor) []*conf.Rule {
+		if a == rs.Main {
+			return slices.Concat(natOfBinat, a.Nat)
+		}
+		return a.Nat
+	})
+	head.Rdr, head.RdrCount = c.list(rs.Main, func(a *conf.Anchor) []*conf.Rule {
+		if a == rs.Main {
+			return slices.Concat(rdrOfBinat, a.Rdr)
+		}
+		return a.Rdr
+	})
 	head.Filter, head.FilterCount = c.list(rs.Main, func(a *conf.Anchor) []*conf.Rule { return a.Filter })
 	if rs.Options.StatePolicy {
 		head.Flags |= bpf.PFStateIfbound

@@ -88,7 +88,9 @@ func (c *compiler) options() {
 			c.unsupported(r.Pos, "scrub")
 		}
 		for _, r := range a.Binat {
-			c.unsupported(r.Pos, "binat")
+			if a != rs.Main {
+				c.unsupported(r.Pos, "binat in an anchor")
+			}
 		}
 		for _, r := range a.Ether {
 			c.unsupported(r.Pos, "ether")
@@ -101,6 +103,14 @@ func (c *compiler) options() {
 type Identity string
 
 func (c *compiler) identify(anchor *conf.Anchor, r *conf.Rule) Identity {
+	if origin, ok := c.origin[r]; ok {
+		if id, known := c.binats[origin]; known {
+			return id
+		}
+		id := c.identify(anchor, origin)
+		c.binats[origin] = id
+		return id
+	}
 	var id Identity
 	switch {
 	case r.RIdentifier != 0:

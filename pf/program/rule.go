@@ -61,7 +61,7 @@ func (c *compiler) rule(anchor *conf.Anchor, r *conf.Rule) (bpf.PFRule, *bpf.PFR
 		c.errs = append(c.errs, fmt.Errorf("%s:%d: %w", r.Pos.File, r.Pos.Line, err))
 	}
 	line.Number = slot
-	c.program.Rules = append(c.program.Rules, &Rule{Rule: r, Anchor: anchor.Path, Identity: identity, Counters: slot})
+	c.program.Rules = append(c.program.Rules, &Rule{Rule: c.written(r), Anchor: anchor.Path, Identity: identity, Counters: slot})
 	if src || dst {
 		return line, ext
 	}
