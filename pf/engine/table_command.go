@@ -339,8 +339,9 @@ func (e *Engine) ExpireAddresses(name TableName, age time.Duration) (*TableChang
 	}
 	change := &TableChange{}
 	var deleted []conf.TablePrefix
+	at := time.Now().Truncate(time.Second) // as ages are kept
 	for _, a := range t.list() {
-		if time.Since(a.Cleared) > age {
+		if at.Sub(a.Cleared) > age {
 			a.Feedback = FeedbackDeleted
 			change.Addresses = append(change.Addresses, a)
 			deleted = append(deleted, a.TablePrefix)

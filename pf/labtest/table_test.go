@@ -63,9 +63,9 @@ func TestTableCommands(t *testing.T) {
 	if shown := s.pfctl("-t t -v -T show"); !strings.Contains(shown, "   10.0.0.20\n\tCleared:     "+time.Now().Format("Mon Jan")) {
 		t.Errorf("-T show -v: %s", shown)
 	}
-	time.Sleep(2100 * time.Millisecond)
+	time.Sleep(6 * time.Second)
 	s.pfctl("-t t -T add 10.0.0.30")
-	s.expect("-t t -T expire 1", "10/10 addresses expired.\n", 0)
+	s.expect("-t t -T expire 4", "10/10 addresses expired.\n", 0)
 	s.expect("-t t -T show", "   10.0.0.30\n", 0)
 	s.expect("-sT", "t\n", 0)
 	s.expect("-v -sT", "-pa----\tt\n", 0)
