@@ -28,7 +28,8 @@ type trial struct {
 	firewall *reference.Firewall
 	began    time.Time
 	advanced time.Duration
-	port     uint16 // that the data path chose last
+	elapsed  time.Duration // stands still while a packet is on its way
+	port     uint16        // that the data path chose last
 	history  []string
 	failed   bool
 }
@@ -41,7 +42,7 @@ const manyRules = 30
 func (x *trial) Exists(name string) bool         { _, ok := x.slot[name]; return ok }
 func (x *trial) Loopback(string) bool            { return false }
 func (x *trial) InGroup(name, group string) bool { return inGroup(name, group) }
-func (x *trial) Now() time.Duration              { return x.advanced + time.Since(x.began) }
+func (x *trial) Now() time.Duration              { return x.advanced + x.elapsed }
 
 func (x *trial) Addresses(name string, modifiers conf.Modifier) []conf.TablePrefix {
 	return hostAddresses(name, modifiers)
@@ -97,7 +98,7 @@ func (x *trial) end() {
 	}
 	for _, s := range x.firewall.States() {
 		for _, key := range []reference.Key{s.Wire, s.Stack} {
-			if slot, ok := x.lookup(key, s.Protocol, 0); ok {
+			if slot, ok := x.lookup(key, s.Protocol, 0, 0); ok {
 				x.states.Values[slot] = bpf.PFState{}
 			}
 		}
@@ -166,6 +167,7 @@ func (x *trial) send(w wire, iface string, host bool) outcome {
 		return outcome{}
 	}
 	w.finish()
+	x.elapsed = time.Since(x.began)
 	x.settle()
 	x.history = append(x.history, describe(&w, iface, host))
 	x.clearDescriptions()
@@ -450,12 +452,16 @@ func (x *trial) primary(s *reference.State) (uint32, bool) {
 	if s.Direction == conf.Out {
 		own, other = s.Stack, s.Wire
 	}
-	slot, ok := x.lookup(own, s.Protocol, uint64(bpf.PFStateLive))
+	side, far := uint8(bpf.PFStateWire), uint8(bpf.PFStateStack)
+	if s.Direction == conf.Out {
+		side, far = far, side
+	}
+	slot, ok := x.lookup(own, s.Protocol, uint64(bpf.PFStateLive), side)
 	if !ok {
 		return 0, false
 	}
 	if s.Translated() {
-		alias, ok := x.lookup(other, s.Protocol, uint64(bpf.PFStateAlias))
+		alias, ok := x.lookup(other, s.Protocol, uint64(bpf.PFStateAlias), far)
 		if !ok || x.states.Values[alias].Peer != slot || x.states.Values[slot].Peer != alias {
 			return 0, false
 		}
@@ -463,8 +469,9 @@ func (x *trial) primary(s *reference.State) (uint32, bool) {
 	return slot, true
 }
 
-// lookup finds a key in the table of states; kind 0 is any.
-func (x *trial) lookup(key reference.Key, protocol uint8, kind uint64) (uint32, bool) {
+// lookup finds a key in the table of states, for packets of the sides in the
+// flags; kind 0 is any.
+func (x *trial) lookup(key reference.Key, protocol uint8, kind uint64, sides uint8) (uint32, bool) {
 	addr := [2][16]uint8{bytesOf(key.Beyond.Addr()), bytesOf(key.Behind.Addr())}
 	port := [2]uint16{swap16(key.Beyond.Port()), swap16(key.Behind.Port())}
 	af := uint8(4)
@@ -480,7 +487,7 @@ func (x *trial) lookup(key reference.Key, protocol uint8, kind uint64) (uint32, 
 		slot := (place&(bpf.PFStates-1) + i%bpf.PFStateWindow) & (bpf.PFStates - 1)
 		s := &x.states.Values[slot]
 		if s.Addr == addr && s.Port == port && s.Proto == protocol && s.Af == af && s.Tag>>32 >= uint64(bpf.PFStateLive) &&
-			(kind == 0 || s.Tag>>32 == kind) {
+			(kind == 0 || s.Tag>>32 == kind) && s.Flags&sides == sides {
 			return slot, true
 		}
 	}

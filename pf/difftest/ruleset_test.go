@@ -241,7 +241,7 @@ func (g *generator) matchers(b *strings.Builder, family, protocol string) {
 	case protocol == "tcp" && g.chance(40):
 		b.WriteString(pick(g, []string{" flags S/SA", " flags any", " flags any", " flags A/A", " flags /S", " flags SA/SA", " flags R/R"}))
 	case protocol == "icmp" && g.chance(75):
-		b.WriteString(pick(g, []string{" icmp-type echoreq", " icmp-type echoreq", " icmp-type echorep", " icmp-type unreach", " icmp-type unreach code 1",
+		b.WriteString(pick(g, []string{" icmp-type echoreq", " icmp-type echoreq", " icmp-type echorep", " icmp-type unreach", " icmp-type unreach code 1", " icmp-type unreach code 2",
 			" icmp-type unreach code 3", " icmp-type timereq"}))
 	case protocol == "icmp6" && g.chance(75):
 		b.WriteString(pick(g, []string{" icmp6-type echoreq", " icmp6-type echorep", " icmp6-type unreach", " icmp6-type unreach code 3"}))
