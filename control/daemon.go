@@ -53,6 +53,7 @@ type LoadRequest struct {
 	Any        bool        `json:"any,omitempty"` // every Ethernet interface there is
 	Mode       loader.Mode `json:"mode,omitempty"`
 	Takeover   bool        `json:"takeover,omitempty"`
+	PFDialect  string      `json:"pf_dialect,omitempty"` // "" keeps what it is
 }
 
 // LoadReply says what load did, in lines for the user.
@@ -188,6 +189,9 @@ func (d *Daemon) start(ctx context.Context, request LoadRequest, fresh bool) (*L
 		return nil, fmt.Errorf("start netisr: %w", err)
 	}
 	if d.pf, err = startFilter(ctx, d); err != nil {
+		return nil, err
+	}
+	if err := d.pf.setDialect(request.PFDialect); err != nil {
 		return nil, err
 	}
 	d.restoreSysctl()
@@ -351,6 +355,9 @@ func (d *Daemon) Load(request LoadRequest) (*LoadReply, error) {
 	}
 	warnings, err := preflight(request)
 	if err != nil {
+		return nil, err
+	}
+	if err := d.pf.setDialect(request.PFDialect); err != nil {
 		return nil, err
 	}
 	d.mu.Lock()

@@ -60,6 +60,25 @@ func startFilter(ctx context.Context, d *Daemon) (*filter, error) {
 	return f, f.restore()
 }
 
+// setDialect makes the instance speak a dialect, unless rules of another are
+// in force; "" changes nothing.
+func (f *filter) setDialect(name string) error {
+	if name == "" {
+		return nil
+	}
+	dialect, err := conf.ParseDialect(name)
+	if err != nil {
+		return fmt.Errorf("pf_dialect: %w", err)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if _, p := f.engine.Rules(); p != nil && len(p.Rules) > 0 && f.dialect != dialect {
+		return fmt.Errorf("pf_dialect is %s, but rules of %s are in force: flush them first (pfctl -F rules)", dialect, f.dialect)
+	}
+	f.dialect = dialect
+	return nil
+}
+
 // follow keeps rules and translations true to the interfaces that they name.
 func (f *filter) follow(ctx context.Context, changed <-chan struct{}) {
 	for {

@@ -19,6 +19,7 @@ import (
 
 	"github.com/bsdnet/bsdnet/control"
 	"github.com/bsdnet/bsdnet/loader"
+	"github.com/bsdnet/bsdnet/pf/conf"
 	"github.com/bsdnet/bsdnet/rcconf"
 )
 
@@ -108,6 +109,12 @@ func loadRequest(c *cli.Context) (control.LoadRequest, map[string]string, error)
 		}
 		if settings, err = config.Forwarding(); err != nil {
 			return request, nil, err
+		}
+		if v, ok := config.Lookup("pf_dialect"); ok {
+			if _, err := conf.ParseDialect(v.Value); err != nil {
+				return request, nil, fmt.Errorf("%s:%d: pf_dialect: %w", v.File, v.Line, err)
+			}
+			request.PFDialect = v.Value
 		}
 	}
 	return request, settings, nil
