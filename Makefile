@@ -29,7 +29,7 @@ demo: setup build
 # All tests, with the kernels in QEMU.
 test: setup build
 	$(GO) vet $(PACKAGES)
-	$(GO) test -p 1 -timeout 40m $(PACKAGES)
+	$(GO) test -count=1 -p 1 -timeout 40m $(PACKAGES)
 	$(MAKE) --no-print-directory vm
 
 # Without QEMU.
