@@ -59,11 +59,12 @@ func (c *Client) post(ctx context.Context, name string, request any) (*http.Resp
 		return nil, err
 	}
 	reply, err := c.http.Do(r)
-	if hungUp(err) {
+	switch {
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case err != nil:
+		// It took the connection and died before it answered.
 		return nil, fmt.Errorf("%w: %w", ErrDaemonDown, err)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("talk to daemon: %w", err)
 	}
 	if reply.StatusCode == http.StatusOK {
 		return reply, nil
@@ -74,17 +75,6 @@ func (c *Client) post(ctx context.Context, name string, request any) (*http.Resp
 		return nil, fmt.Errorf("talk to daemon: %s", reply.Status)
 	}
 	return nil, failure
-}
-
-// hungUp reports whether an error is of a daemon that has ended in the middle
-// of a call.
-func hungUp(err error) bool {
-	for _, end := range []error{io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE, syscall.ECONNREFUSED, syscall.ENOENT} {
-		if errors.Is(err, end) {
-			return true
-		}
-	}
-	return false
 }
 
 // dying is how long a process that was killed may take to let go of its socket.

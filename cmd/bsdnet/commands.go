@@ -88,6 +88,9 @@ func statusCommand() *cli.Command {
 				return err
 			}
 			status, err := control.Call[*control.Status](c.Context, client, "status", control.None{})
+			if errors.Is(err, control.ErrDaemonDown) {
+				return daemonDown(c, err)
+			}
 			if err != nil {
 				return err
 			}

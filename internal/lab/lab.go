@@ -5,6 +5,7 @@ package lab
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -37,7 +38,7 @@ func NewHost(name string) (*Host, error) {
 		runtime.LockOSThread() // never unlocked: the thread ends in the new namespace
 		var err error
 		if h.handle, err = netns.NewNamed(h.Name); err == nil {
-			err = loopbackUp()
+			err = errors.Join(loopbackUp(), noDetection())
 		}
 		result <- err
 	}()
@@ -45,6 +46,12 @@ func NewHost(name string) (*Host, error) {
 		return nil, fmt.Errorf("create host %s: %w", name, err)
 	}
 	return h, nil
+}
+
+// noDetection turns off the search for duplicate addresses: until it ends,
+// Linux asks for no neighbour from the address, which takes a second or two.
+func noDetection() error {
+	return os.WriteFile("/proc/sys/net/ipv6/conf/default/accept_dad", []byte("0"), 0)
 }
 
 func loopbackUp() error {
