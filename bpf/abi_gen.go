@@ -23,7 +23,8 @@ type PFRule = gen.AbiPfRule
 type PFRuleExt = gen.AbiPfRuleExt
 type PFRuleset = gen.AbiPfRuleset
 type PFRoots = gen.AbiPfRoots
-type PFTreeNode = gen.AbiPfTreeNode
+type PFCuts = gen.AbiPfCuts
+type PFLeaf = gen.AbiPfLeaf
 type PFRuleCounters = gen.AbiPfRuleCounters
 type PFPool = gen.AbiPfPool
 type PFState = gen.AbiPfState
@@ -336,6 +337,7 @@ const (
 	PFNo        = uint32(gen.AbiPfActionPF_NO)
 	PFAnchor    = uint32(gen.AbiPfActionPF_ANCHOR)
 	PFAnchorEnd = uint32(gen.AbiPfActionPF_ANCHOR_END)
+	PFTree      = uint32(gen.AbiPfActionPF_TREE)
 )
 
 const (
@@ -377,15 +379,14 @@ const (
 const (
 	PFBlockReturn  = uint32(gen.AbiPfRulesetFlagsPF_BLOCK_RETURN)
 	PFStateIfbound = uint32(gen.AbiPfRulesetFlagsPF_STATE_IFBOUND)
-	PFTrees        = uint32(gen.AbiPfRulesetFlagsPF_TREES)
 )
 
 const (
 	PFTreeParts = uint32(gen.AbiPfTreeLimitsPF_TREE_PARTS)
 	PFTreeWords = uint32(gen.AbiPfTreeLimitsPF_TREE_WORDS)
-	PFTreeDepth = uint32(gen.AbiPfTreeLimitsPF_TREE_DEPTH)
-	PFTreeLeaf  = uint32(gen.AbiPfTreeLimitsPF_TREE_LEAF)
-	PFTreeRoots = uint32(gen.AbiPfTreeLimitsPF_TREE_ROOTS)
+	PFTreeCuts  = uint32(gen.AbiPfTreeLimitsPF_TREE_CUTS)
+	PFTreeLines = uint32(gen.AbiPfTreeLimitsPF_TREE_LINES)
+	PFLeafRules = uint32(gen.AbiPfTreeLimitsPF_LEAF_RULES)
 )
 
 const (
@@ -394,6 +395,19 @@ const (
 	PFWordSport = uint32(gen.AbiPfTreeWordPF_WORD_SPORT)
 	PFWordDport = uint32(gen.AbiPfTreeWordPF_WORD_DPORT)
 	PFWordProto = uint32(gen.AbiPfTreeWordPF_WORD_PROTO)
+)
+
+const (
+	PFChildLeaf      = uint32(gen.AbiPfTreeChildPF_CHILD_LEAF)
+	PFChildLong      = uint32(gen.AbiPfTreeChildPF_CHILD_LONG)
+	PFChildCount     = uint32(gen.AbiPfTreeChildPF_CHILD_COUNT)
+	PFChildCountMask = uint32(gen.AbiPfTreeChildPF_CHILD_COUNT_MASK)
+	PFChildLine      = uint32(gen.AbiPfTreeChildPF_CHILD_LINE)
+)
+
+const (
+	PFRankLast  = uint32(gen.AbiPfTreeRankPF_RANK_LAST)
+	PFRankQuick = uint32(gen.AbiPfTreeRankPF_RANK_QUICK)
 )
 
 const (

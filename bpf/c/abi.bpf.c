@@ -47,7 +47,10 @@ struct {
 	enum pf_tree_limits pf_tree_limits;
 	enum pf_tree_word pf_tree_word;
 	struct pf_roots pf_roots;
-	struct pf_tree_node pf_tree_node;
+	enum pf_tree_child pf_tree_child;
+	struct pf_cuts pf_cuts;
+	struct pf_leaf pf_leaf;
+	enum pf_tree_rank pf_tree_rank;
 	struct pf_rule_counters pf_rule_counters;
 	struct pf_pool pf_pool;
 	enum pf_timeout pf_timeout;

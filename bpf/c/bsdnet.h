@@ -461,6 +461,7 @@ enum pf_action {
 	PF_NO,			/* no nat, no rdr, no binat */
 	PF_ANCHOR,		/* rules up to skip are its own */
 	PF_ANCHOR_END,
+	PF_TREE,		/* the rules up to skip by decision trees, their roots from line ext on */
 };
 
 enum pf_rule_flags {
@@ -523,7 +524,7 @@ struct pf_rule {
 	__u16 pool;		/* translation */
 	__u8 return_code;	/* ICMP code of the answer */
 	__u8 return_code6;	/* ICMPv6 code */
-	__u32 skip;		/* PF_ANCHOR: first line behind it; in a tree: rank, the lowest decides */
+	__u32 skip;		/* PF_ANCHOR, PF_TREE: first line behind it; in a leaf: rank, see pf_tree_rank */
 };
 
 /* How a blocked packet is answered: low byte of the mbuf's hook; then the codes. */
@@ -554,15 +555,14 @@ struct pf_ruleset {
 enum pf_ruleset_flags {
 	PF_BLOCK_RETURN = 1 << 0,
 	PF_STATE_IFBOUND = 1 << 1,
-	PF_TREES = 1 << 2,	/* the filter rules are in decision trees, too */
 };
 
 enum pf_tree_limits {
 	PF_TREE_PARTS = 4,	/* trees of one family and direction */
 	PF_TREE_WORDS = 16,	/* of a packet's key */
-	PF_TREE_DEPTH = 64,
-	PF_TREE_LEAF = 0xff,	/* in place of the word's number */
-	PF_TREE_ROOTS = 1,	/* line of the roots, and behind it of their best ranks */
+	PF_TREE_CUTS = 7,	/* of a line: three levels */
+	PF_TREE_LINES = 24,	/* from a root to a leaf at most */
+	PF_LEAF_RULES = 16,	/* of a short leaf */
 };
 
 /*
@@ -577,21 +577,52 @@ enum pf_tree_word {
 	PF_WORD_PROTO = 10,
 };
 
-/* Roots of the trees by [IPv6][direction][part]: number of a node, 0: none. */
+/*
+ * Where the trees of a family and direction begin, with the best rank in each.
+ * Four lines of them, at [IPv6 * 2 + direction]. A root is like a child.
+ */
 struct pf_roots {
-	__u32 root[2][2][PF_TREE_PARTS];
+	__u32 root[PF_TREE_PARTS];
+	__u32 rank[PF_TREE_PARTS];
+	__u32 spare[8];
 };
 
-/* Four of them are a line; the number of a node is 4 * line + place. */
-struct pf_tree_node {
-	__u32 threshold;	/* left if the word is at most this; leaf: first line of its rules */
-	__u32 word;		/* enum pf_tree_word, or PF_TREE_LEAF */
-	__u32 left;		/* node; leaf: number of rules */
-	__u32 right;
+/* How a child of a line is told: a line of cuts, or rules. */
+enum pf_tree_child {
+	PF_CHILD_LEAF = 1 << 30,
+	PF_CHILD_LONG = 1 << 29,	/* a leaf whose rules follow a struct pf_leaf */
+	PF_CHILD_COUNT = 24,		/* shift of the number of rules of a short leaf */
+	PF_CHILD_COUNT_MASK = 0x1f,
+	PF_CHILD_LINE = 0xffffff,	/* of the cuts, or of the first rule */
 };
 
+/*
+ * Three levels of cuts, as a heap: cut i goes on to 2i + 1 where its word is at
+ * most the threshold, else to 2i + 2; from 7 on they are children.
+ */
+struct pf_cuts {
+	__u32 threshold[PF_TREE_CUTS];
+	__u32 words;		/* enum pf_tree_word of each cut, four bits each */
+	__u32 child[PF_TREE_CUTS + 1];
+};
+
+/* Before the rules of a long leaf. */
+struct pf_leaf {
+	__u32 count;
+	__u32 spare[15];
+};
+
+/*
+ * Ranks order the rules of a run: quick ones come first, in the order of their
+ * lines, which are their ranks; the others behind them the other way round.
+ */
+enum pf_tree_rank {
+	PF_RANK_LAST = 0xfffffff,	/* rank of a rule that is not quick: this, less its line */
+	PF_RANK_QUICK = 0x7ffffff,	/* the last rank of quick rules */
+};
+
+/* Evaluations are counted in a map of their own, since they are many. */
 struct pf_rule_counters {
-	__u64 evaluations;
 	__u64 packets[2];	/* in, out */
 	__u64 bytes[2];
 	__u64 states;		/* ever made */

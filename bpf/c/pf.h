@@ -447,7 +447,7 @@ STAGE(pf_test_rule)
 		/* The rules see the packet as it is now; its state begins with what it was. */
 		if (translated)
 			pf_swap_keys(pd);
-		pf_filter(&e, rs);
+		pf_evaluate(&e, rs->filter, rs->filter_count);
 		if (translated)
 			pf_swap_keys(pd);
 	}

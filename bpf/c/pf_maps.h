@@ -42,6 +42,14 @@ struct {
 	__type(value, struct pf_rule_counters);
 } pf_rule_counts SEC(".maps");
 
+/* How often each rule was looked at. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, PF_RULES);
+	__type(key, __u32);
+	__type(value, __u64);
+} pf_rule_evals SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);

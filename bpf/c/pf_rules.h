@@ -13,6 +13,7 @@ struct pf_evaluation {
 	__u32 line;		/* next rule */
 	__u32 end;		/* first line after the list */
 	__u32 found;		/* line of the rule that holds so far, 0: none */
+	__u32 found_at;		/* where it stands in the list; trees hold copies */
 	__u32 found_flags;
 	__u16 tag;
 	__u8 found_action;
@@ -159,6 +160,41 @@ __noinline int pf_rule_match(const struct pf_pdesc *pd, const struct pf_rule *r,
 	return true;
 }
 
+inline_always void pf_evaluated(const struct pf_rule *r)
+{
+	__u64 *evaluations = bpf_map_lookup_elem(&pf_rule_evals, &r->number);
+
+	if (evaluations)
+		++*evaluations;
+}
+
+__noinline __u32 pf_classify(__u32 ruleset, __u32 roots_line, __u32 tag);
+
+/* pf_decide: a rule that matched holds until another does; 1: it is the last word. */
+inline_always long pf_decide(struct pf_evaluation *e, const struct pf_rule *r, __u32 line, __u32 at)
+{
+	e->found = line;
+	e->found_at = at;
+	e->found_flags = r->flags;
+	e->found_action = r->action;
+	return e->first || (r->flags & PFR_QUICK);
+}
+
+/* pf_tree_step: a run of rules at once, by its trees. */
+inline_always long pf_tree_step(struct pf_evaluation *e, const struct pf_rule *tree)
+{
+	__u32 line = pf_classify(e->ruleset, tree->ext, e->tag);
+	const struct pf_rule *r;
+
+	e->line = tree->skip;
+	if (!line)
+		return 0;
+	r = pf_line_at(e->ruleset, line);
+	if (!r)
+		return 1;
+	return pf_decide(e, r, line, r->skip <= PF_RANK_QUICK ? r->skip : PF_RANK_LAST - r->skip);
+}
+
 /* pf_rule_step: one rule of a list; 1 ends the evaluation. */
 static long pf_rule_step(__u32 index, void *context)
 {
@@ -175,10 +211,10 @@ static long pf_rule_step(__u32 index, void *context)
 	e->line = line + 1;
 	if (r->action == PF_ANCHOR_END)
 		/* Quick, and something in there decided: skip is its first line. */
-		return (r->flags & PFR_QUICK) && e->found > r->skip;
-	counters = bpf_map_lookup_elem(&pf_rule_counts, &r->number);
-	if (counters)
-		counters->evaluations++;
+		return (r->flags & PFR_QUICK) && e->found_at > r->skip;
+	if (r->action == PF_TREE)
+		return pf_tree_step(e, r);
+	pf_evaluated(r);
 	if (!pf_rule_match(e->pd, r, e->ruleset, e->tag)) {
 		if (r->action == PF_ANCHOR)
 			e->line = r->skip;
@@ -189,14 +225,12 @@ static long pf_rule_step(__u32 index, void *context)
 	if (r->action == PF_ANCHOR)
 		return 0;
 	if (r->action == PF_MATCH) {
+		counters = bpf_map_lookup_elem(&pf_rule_counts, &r->number);
 		if (counters)
 			counters->packets[e->pd->dir & 1]++;
 		return 0;
 	}
-	e->found = line;
-	e->found_flags = r->flags;
-	e->found_action = r->action;
-	return e->first || (r->flags & PFR_QUICK);
+	return pf_decide(e, r, line, line);
 }
 
 /* pf_evaluate: runs a list of rules over the packet. */
@@ -205,6 +239,7 @@ inline_always void pf_evaluate(struct pf_evaluation *e, __u32 first, __u32 count
 	e->line = first;
 	e->end = first + count;
 	e->found = 0;
+	e->found_at = 0;
 	bpf_loop(count, pf_rule_step, e, 0);
 }
 

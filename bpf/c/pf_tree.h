@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0 */
 /*
- * Decision trees over the filter rules. A rule is in every leaf whose box it
+ * Decision trees over a run of rules. A rule is in every leaf whose box it
  * meets, so that looking at one leaf of each tree is looking at all rules that
  * can match; the one of the lowest rank decides.
  */
@@ -10,14 +10,6 @@
 #include "pf_rules.h"
 
 #define PF_NORANK	0xffffffff
-
-struct pf_walk {
-	const struct pf_pdesc *pd;
-	__u32 ruleset;
-	__u32 node;
-	__u32 first;	/* of the leaf's rules */
-	__u32 count;
-};
 
 /* pf_words: the key by which the trees branch. */
 inline_always void pf_words(struct pf_pdesc *pd)
@@ -35,78 +27,112 @@ inline_always void pf_words(struct pf_pdesc *pd)
 	pd->words[PF_WORD_PROTO] = pd->proto;
 }
 
-/* pf_walk_node: the node to go on with, or a leaf's rules; true at a leaf. */
-inline_always bool pf_walk_node(struct pf_walk *w, const struct pf_tree_node *node)
+/*
+ * pf_cuts: the child that a packet's words lead to. Differences in place of
+ * branches, which no CPU could foresee.
+ */
+inline_always __u32 pf_cuts(const struct pf_cuts *cuts, const __u32 *words)
 {
-	if (node->word == PF_TREE_LEAF) {
-		w->first = node->threshold;
-		w->count = node->left;
-		return true;
+	__u64 at = 0;
+
+#pragma unroll
+	for (int level = 0; level < 3; level++) {
+		__u64 threshold = cuts->threshold[at];
+		__u64 word = words[(cuts->words >> (4 * at)) % PF_TREE_WORDS];
+
+		at = 2 * at + 1 + ((threshold - word) >> 63);
 	}
-	w->node = w->pd->words[node->word % PF_TREE_WORDS] <= node->threshold ? node->left : node->right;
-	return false;
+	return cuts->child[at - PF_TREE_CUTS];
 }
 
-/* pf_walk_step: two levels down, for a line holds a node and its children; 1 at a leaf. */
-static long pf_walk_step(__u32 index, void *context)
+/*
+ * pf_descend: from a root to a leaf. A function of its own, so that the
+ * verifier walks it once.
+ */
+__noinline __u32 pf_descend(const struct pf_pdesc *pd, __u32 ruleset, __u32 child)
 {
-	struct pf_walk *w = context;
-	const struct pf_tree_node *line = pf_line_at(w->ruleset, w->node / 4);
+	void *lines = bpf_map_lookup_elem(&pf_rulesets, &ruleset);
 
-	if (!line || pf_walk_node(w, line))
+	if (!pd || !lines)
+		return PF_CHILD_LEAF;
+	for (int i = 0; i < PF_TREE_LINES && !(child & PF_CHILD_LEAF); i++) {
+		const struct pf_cuts *cuts = bpf_map_lookup_elem(lines, &child);
+
+		if (!cuts)
+			return PF_CHILD_LEAF;
+		child = pf_cuts(cuts, pd->words);
+	}
+	return child;
+}
+
+/* A leaf in progress. */
+struct pf_leaf_walk {
+	const struct pf_pdesc *pd;
+	__u32 ruleset;
+	__u32 line;
+	__u32 rank;	/* only rules before it are of interest */
+	__u32 tag;
+	__u32 found;
+	__u32 spare;
+};
+
+/* pf_leaf_step: one rule of a leaf, which has them by rank; 1 ends it. */
+static long pf_leaf_step(__u32 index, void *context)
+{
+	struct pf_leaf_walk *w = context;
+	const struct pf_rule *r = pf_line_at(w->ruleset, w->line);
+
+	if (!r || r->skip >= w->rank)
 		return 1;
-	return pf_walk_node(w, line + w->node % 4);
+	pf_evaluated(r);
+	if (pf_rule_match(w->pd, r, w->ruleset, w->tag)) {
+		w->found = w->line;
+		w->rank = r->skip;
+		return 1;
+	}
+	w->line++;
+	return 0;
 }
 
-/* pf_classify: sets e->found to the rule that decides. */
-inline_always void pf_classify(struct pf_evaluation *e)
+/* pf_search_leaf: finds the first rule of a leaf that matches, if its rank is below w's. */
+inline_always void pf_search_leaf(struct pf_leaf_walk *w, __u32 leaf)
 {
-	const struct pf_roots *roots = pf_line_at(e->ruleset, PF_TREE_ROOTS);
-	const struct pf_roots *ranks = pf_line_at(e->ruleset, PF_TREE_ROOTS + 1);
-	__u32 row = (e->pd->af == 6) << 1 | (e->pd->dir & 1), rank = PF_NORANK, found = 0;
-	const __u32 *root, *best;
-	struct pf_walk w = {.pd = e->pd, .ruleset = e->ruleset};
+	__u32 count = leaf >> PF_CHILD_COUNT & PF_CHILD_COUNT_MASK;
 
-	if (!roots || !ranks)
-		return;
-	/* The verifier of Linux 6.1 knows no bounds of what was put together by OR. */
-	opaque(row);
-	row &= 3;
-	root = roots->root[0][0] + row * PF_TREE_PARTS;
-	best = ranks->root[0][0] + row * PF_TREE_PARTS;
-	e->first = 1;
+	w->line = leaf & PF_CHILD_LINE;
+	if (leaf & PF_CHILD_LONG) {
+		const struct pf_leaf *head = pf_line_at(w->ruleset, w->line);
+
+		if (!head)
+			return;
+		count = head->count;
+		w->line++;
+	}
+	bpf_loop(count, pf_leaf_step, w, 0);
+}
+
+/*
+ * pf_classify: the line of the rule of a run that decides about the packet in
+ * pf_pd, 0 if none. Roots are the run's, at this line.
+ */
+__noinline __u32 pf_classify(__u32 ruleset, __u32 roots_line, __u32 tag)
+{
+	struct pf_pdesc *pd = pf_pd();
+	struct pf_leaf_walk w = {.ruleset = ruleset, .tag = tag, .rank = PF_NORANK};
+	const struct pf_roots *roots;
+
+	if (!pd)
+		return 0;
+	w.pd = pd;
+	roots = pf_line_at(ruleset, roots_line + 2 * (pd->af == 6) + (pd->dir & 1));
+	if (!roots)
+		return 0;
+	pf_words(pd);
 	for (__u32 part = 0; part < PF_TREE_PARTS; part++) {
-		const struct pf_rule *r;
-
-		w.node = root[part];
-		if (!w.node || best[part] >= rank)
-			continue;
-		w.count = 0;
-		bpf_loop(PF_TREE_DEPTH, pf_walk_step, &w, 0);
-		if (!w.count)
-			continue;
-		pf_evaluate(e, w.first, w.count);
-		if (!e->found)
-			continue;
-		r = pf_line_at(e->ruleset, e->found);
-		if (r && r->skip < rank) {
-			rank = r->skip;
-			found = e->found;
-		}
+		if (roots->root[part] && roots->rank[part] < w.rank)
+			pf_search_leaf(&w, pf_descend(pd, ruleset, roots->root[part]));
 	}
-	e->first = 0;
-	e->found = found;
-}
-
-/* pf_filter: the filter rules, by the trees where there are some. */
-inline_always void pf_filter(struct pf_evaluation *e, const struct pf_ruleset *rs)
-{
-	if (rs->flags & PF_TREES) {
-		pf_words(e->pd);
-		pf_classify(e);
-	} else {
-		pf_evaluate(e, rs->filter, rs->filter_count);
-	}
+	return w.found;
 }
 
 #endif

@@ -295,6 +295,7 @@ const (
 	AbiPfActionPF_NO         AbiPfAction = 6
 	AbiPfActionPF_ANCHOR     AbiPfAction = 7
 	AbiPfActionPF_ANCHOR_END AbiPfAction = 8
+	AbiPfActionPF_TREE       AbiPfAction = 9
 )
 
 type AbiPfAnswer uint32
@@ -303,6 +304,13 @@ const (
 	AbiPfAnswerPF_ANSWER_RST  AbiPfAnswer = 1
 	AbiPfAnswerPF_ANSWER_ICMP AbiPfAnswer = 2
 )
+
+type AbiPfCuts struct {
+	_         structs.HostLayout
+	Threshold [7]uint32
+	Words     uint32
+	Child     [8]uint32
+}
 
 type AbiPfHook uint32
 
@@ -320,6 +328,12 @@ const (
 	AbiPfIcmpWayPF_ICMP_QUERY AbiPfIcmpWay = 1
 	AbiPfIcmpWayPF_ICMP_REPLY AbiPfIcmpWay = 2
 )
+
+type AbiPfLeaf struct {
+	_     structs.HostLayout
+	Count uint32
+	Spare [15]uint32
+}
 
 type AbiPfLimits uint32
 
@@ -439,8 +453,10 @@ type AbiPfPool struct {
 }
 
 type AbiPfRoots struct {
-	_    structs.HostLayout
-	Root [2][2][4]uint32
+	_     structs.HostLayout
+	Root  [4]uint32
+	Rank  [4]uint32
+	Spare [8]uint32
 }
 
 type AbiPfRule struct {
@@ -473,11 +489,10 @@ type AbiPfRule struct {
 }
 
 type AbiPfRuleCounters struct {
-	_           structs.HostLayout
-	Evaluations uint64
-	Packets     [2]uint64
-	Bytes       [2]uint64
-	States      uint64
+	_       structs.HostLayout
+	Packets [2]uint64
+	Bytes   [2]uint64
+	States  uint64
 }
 
 type AbiPfRuleExt struct {
@@ -538,7 +553,6 @@ type AbiPfRulesetFlags uint32
 const (
 	AbiPfRulesetFlagsPF_BLOCK_RETURN  AbiPfRulesetFlags = 1
 	AbiPfRulesetFlagsPF_STATE_IFBOUND AbiPfRulesetFlags = 2
-	AbiPfRulesetFlagsPF_TREES         AbiPfRulesetFlags = 4
 )
 
 type AbiPfSettings struct {
@@ -658,23 +672,32 @@ const (
 	AbiPfTimeoutPFTM_MAX                AbiPfTimeout = 16
 )
 
+type AbiPfTreeChild uint32
+
+const (
+	AbiPfTreeChildPF_CHILD_LEAF       AbiPfTreeChild = 1073741824
+	AbiPfTreeChildPF_CHILD_LONG       AbiPfTreeChild = 536870912
+	AbiPfTreeChildPF_CHILD_COUNT      AbiPfTreeChild = 24
+	AbiPfTreeChildPF_CHILD_COUNT_MASK AbiPfTreeChild = 31
+	AbiPfTreeChildPF_CHILD_LINE       AbiPfTreeChild = 16777215
+)
+
 type AbiPfTreeLimits uint32
 
 const (
 	AbiPfTreeLimitsPF_TREE_PARTS AbiPfTreeLimits = 4
 	AbiPfTreeLimitsPF_TREE_WORDS AbiPfTreeLimits = 16
-	AbiPfTreeLimitsPF_TREE_DEPTH AbiPfTreeLimits = 64
-	AbiPfTreeLimitsPF_TREE_LEAF  AbiPfTreeLimits = 255
-	AbiPfTreeLimitsPF_TREE_ROOTS AbiPfTreeLimits = 1
+	AbiPfTreeLimitsPF_TREE_CUTS  AbiPfTreeLimits = 7
+	AbiPfTreeLimitsPF_TREE_LINES AbiPfTreeLimits = 24
+	AbiPfTreeLimitsPF_LEAF_RULES AbiPfTreeLimits = 16
 )
 
-type AbiPfTreeNode struct {
-	_         structs.HostLayout
-	Threshold uint32
-	Word      uint32
-	Left      uint32
-	Right     uint32
-}
+type AbiPfTreeRank uint32
+
+const (
+	AbiPfTreeRankPF_RANK_LAST  AbiPfTreeRank = 268435455
+	AbiPfTreeRankPF_RANK_QUICK AbiPfTreeRank = 134217727
+)
 
 type AbiPfTreeWord uint32
 

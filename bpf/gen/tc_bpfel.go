@@ -28,6 +28,7 @@ const (
 	TcMapPfPdTc        = "pf_pd_tc"
 	TcMapPfPools       = "pf_pools"
 	TcMapPfRuleCounts  = "pf_rule_counts"
+	TcMapPfRuleEvals   = "pf_rule_evals"
 	TcMapPfRulesets    = "pf_rulesets"
 	TcMapPfSet         = "pf_set"
 	TcMapPfStateCount  = "pf_state_count"
@@ -139,6 +140,7 @@ type TcMapSpecs struct {
 	PfPdTc       *ebpf.MapSpec `ebpf:"pf_pd_tc"`
 	PfPools      *ebpf.MapSpec `ebpf:"pf_pools"`
 	PfRuleCounts *ebpf.MapSpec `ebpf:"pf_rule_counts"`
+	PfRuleEvals  *ebpf.MapSpec `ebpf:"pf_rule_evals"`
 	PfRulesets   *ebpf.MapSpec `ebpf:"pf_rulesets"`
 	PfSet        *ebpf.MapSpec `ebpf:"pf_set"`
 	PfStateCount *ebpf.MapSpec `ebpf:"pf_state_count"`
@@ -192,6 +194,7 @@ type TcMaps struct {
 	PfPdTc       *ebpf.Map `ebpf:"pf_pd_tc"`
 	PfPools      *ebpf.Map `ebpf:"pf_pools"`
 	PfRuleCounts *ebpf.Map `ebpf:"pf_rule_counts"`
+	PfRuleEvals  *ebpf.Map `ebpf:"pf_rule_evals"`
 	PfRulesets   *ebpf.Map `ebpf:"pf_rulesets"`
 	PfSet        *ebpf.Map `ebpf:"pf_set"`
 	PfStateCount *ebpf.Map `ebpf:"pf_state_count"`
@@ -221,6 +224,7 @@ func (m *TcMaps) Close() error {
 		m.PfPdTc,
 		m.PfPools,
 		m.PfRuleCounts,
+		m.PfRuleEvals,
 		m.PfRulesets,
 		m.PfSet,
 		m.PfStateCount,

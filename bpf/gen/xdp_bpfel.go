@@ -28,6 +28,7 @@ const (
 	XdpMapPfPdXdp       = "pf_pd_xdp"
 	XdpMapPfPools       = "pf_pools"
 	XdpMapPfRuleCounts  = "pf_rule_counts"
+	XdpMapPfRuleEvals   = "pf_rule_evals"
 	XdpMapPfRulesets    = "pf_rulesets"
 	XdpMapPfSet         = "pf_set"
 	XdpMapPfStateCount  = "pf_state_count"
@@ -138,6 +139,7 @@ type XdpMapSpecs struct {
 	PfPdXdp      *ebpf.MapSpec `ebpf:"pf_pd_xdp"`
 	PfPools      *ebpf.MapSpec `ebpf:"pf_pools"`
 	PfRuleCounts *ebpf.MapSpec `ebpf:"pf_rule_counts"`
+	PfRuleEvals  *ebpf.MapSpec `ebpf:"pf_rule_evals"`
 	PfRulesets   *ebpf.MapSpec `ebpf:"pf_rulesets"`
 	PfSet        *ebpf.MapSpec `ebpf:"pf_set"`
 	PfStateCount *ebpf.MapSpec `ebpf:"pf_state_count"`
@@ -192,6 +194,7 @@ type XdpMaps struct {
 	PfPdXdp      *ebpf.Map `ebpf:"pf_pd_xdp"`
 	PfPools      *ebpf.Map `ebpf:"pf_pools"`
 	PfRuleCounts *ebpf.Map `ebpf:"pf_rule_counts"`
+	PfRuleEvals  *ebpf.Map `ebpf:"pf_rule_evals"`
 	PfRulesets   *ebpf.Map `ebpf:"pf_rulesets"`
 	PfSet        *ebpf.Map `ebpf:"pf_set"`
 	PfStateCount *ebpf.Map `ebpf:"pf_state_count"`
@@ -222,6 +225,7 @@ func (m *XdpMaps) Close() error {
 		m.PfPdXdp,
 		m.PfPools,
 		m.PfRuleCounts,
+		m.PfRuleEvals,
 		m.PfRulesets,
 		m.PfSet,
 		m.PfStateCount,

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unsafe"
 
 	"github.com/cilium/ebpf"
 
@@ -75,7 +74,7 @@ func (r *router) begin(build loader.Build, text string) *trial {
 	x.firewall = reference.New(rs, x)
 	_, program := r.engine.Rules()
 	x.tags = program.Tags
-	x.trees = (*bpf.PFRuleset)(unsafe.Pointer(&program.Lines[0])).Flags&bpf.PFTrees != 0
+	x.trees = program.Trees > 0
 	for _, rule := range program.Rules {
 		x.slots[rule.Rule] = append(x.slots[rule.Rule], rule.Counters)
 	}

@@ -129,7 +129,7 @@ func (r *router) open(dir string) (err error) {
 	}
 	m := r.dp.Maps
 	r.engine, err = engine.New(engine.Maps{
-		Rulesets: m["pf_rulesets"], States: m["pf_states"], StateCount: m["pf_state_count"], RuleCounts: m["pf_rule_counts"],
+		Rulesets: m["pf_rulesets"], States: m["pf_states"], StateCount: m["pf_state_count"], RuleCounts: m["pf_rule_counts"], RuleEvals: m["pf_rule_evals"],
 		Pools: m["pf_pools"], Set: m["pf_set"], Stats: m["pf_stats"], Table: m["pf_table"], Table6: m["pf_table6"],
 	}, r.config, interfaces{r})
 	if err != nil {

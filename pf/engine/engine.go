@@ -30,6 +30,7 @@ type Maps struct {
 	States     *ebpf.Map
 	StateCount *ebpf.Map
 	RuleCounts *ebpf.Map
+	RuleEvals  *ebpf.Map
 	Pools      *ebpf.Map
 	Set        *ebpf.Map
 	Stats      *ebpf.Map
@@ -159,9 +160,8 @@ func (v environment) Counters(identity program.Identity) (uint32, error) {
 	default:
 		return 0, fmt.Errorf("more than %d rules", bpf.PFRules-1)
 	}
-	zero := make([]bpf.PFRuleCounters, ebpf.MustPossibleCPU())
-	if err := v.maps.RuleCounts.Put(slot, zero); err != nil {
-		return 0, fmt.Errorf("clear counters: %w", err)
+	if err := v.clearRule(slot); err != nil {
+		return 0, err
 	}
 	v.counters[identity] = slot
 	return slot, nil
@@ -339,14 +339,24 @@ func (e *Engine) Rules() (*conf.Ruleset, *program.Program) {
 	return e.ruleset, e.program
 }
 
-// RuleCounters returns the counters of a rule.
-func (e *Engine) RuleCounters(slot uint32) (sum bpf.PFRuleCounters, err error) {
+// RuleCounters are the counters of a rule, summed over the CPUs.
+type RuleCounters struct {
+	bpf.PFRuleCounters
+	Evaluations uint64
+}
+
+// RuleCounters returns the counters in a slot.
+func (e *Engine) RuleCounters(slot uint32) (sum RuleCounters, err error) {
 	var perCPU []bpf.PFRuleCounters
 	if err := e.maps.RuleCounts.Lookup(slot, &perCPU); err != nil {
 		return sum, fmt.Errorf("read counters: %w", err)
 	}
-	for _, c := range perCPU {
-		sum.Evaluations += c.Evaluations
+	var evaluations []uint64
+	if err := e.maps.RuleEvals.Lookup(slot, &evaluations); err != nil {
+		return sum, fmt.Errorf("read counters: %w", err)
+	}
+	for i, c := range perCPU {
+		sum.Evaluations += evaluations[i]
 		sum.States += c.States
 		for i := range sum.Packets {
 			sum.Packets[i] += c.Packets[i]
@@ -354,6 +364,18 @@ func (e *Engine) RuleCounters(slot uint32) (sum bpf.PFRuleCounters, err error) {
 		}
 	}
 	return sum, nil
+}
+
+// clearRule sets the counters in a slot to zero.
+func (e *Engine) clearRule(slot uint32) error {
+	cpus := ebpf.MustPossibleCPU()
+	if err := e.maps.RuleCounts.Put(slot, make([]bpf.PFRuleCounters, cpus)); err != nil {
+		return fmt.Errorf("clear counters: %w", err)
+	}
+	if err := e.maps.RuleEvals.Put(slot, make([]uint64, cpus)); err != nil {
+		return fmt.Errorf("clear counters: %w", err)
+	}
+	return nil
 }
 
 // Status returns the counters of pf.

@@ -5,9 +5,6 @@ import (
 	"io"
 	"strings"
 
-	"github.com/cilium/ebpf"
-
-	"github.com/bsdnet/bsdnet/bpf"
 	"github.com/bsdnet/bsdnet/pf/conf"
 	"github.com/bsdnet/bsdnet/pf/program"
 )
@@ -230,7 +227,6 @@ func (e *Engine) ZeroRules(path string, recurse bool) error {
 	if err != nil {
 		return err
 	}
-	zero := make([]bpf.PFRuleCounters, ebpf.MustPossibleCPU())
 	anchor.Walk(func(a *conf.Anchor) {
 		if a != anchor && !recurse {
 			return
@@ -239,14 +235,11 @@ func (e *Engine) ZeroRules(path string, recurse bool) error {
 			for _, rules := range ruleLists(a, nat) {
 				for _, r := range rules {
 					if compiled := v.compiled[r]; compiled != nil && err == nil {
-						err = e.maps.RuleCounts.Put(compiled.Counters, zero)
+						err = e.clearRule(compiled.Counters)
 					}
 				}
 			}
 		}
 	})
-	if err != nil {
-		return fmt.Errorf("clear counters: %w", err)
-	}
-	return nil
+	return err
 }

@@ -40,6 +40,8 @@ type Program struct {
 	Tags   []string // by number, from 1 on
 	// Ranges are where rules stand in the lines.
 	Ranges []Range
+	// Trees is the number of runs of rules that have decision trees.
+	Trees int
 	// Warnings are interfaces that are not there.
 	Warnings []Warning
 }
@@ -122,31 +124,27 @@ func Compile(rs *conf.Ruleset, env Environment) (*Program, []error) {
 	c.options()
 	c.declare(rs.Main)
 	var head bpf.PFRuleset
-	c.program.Lines = make([]Line, bpf.PFTreeRoots+2)
+	c.program.Lines = make([]Line, 1)
 	natOfBinat, rdrOfBinat := c.binat(rs.Main.Binat)
-	head.Nat, head.NatCount = c.list(rs.Main, func(a *conf.Anchor) []*conf.Rule {
+	head.Nat, head.NatCount = c.list(rs.Main, true, func(a *conf.Anchor) []*conf.Rule {
 		if a == rs.Main {
 			return slices.Concat(natOfBinat, a.Nat)
 		}
 		return a.Nat
 	})
-	head.Rdr, head.RdrCount = c.list(rs.Main, func(a *conf.Anchor) []*conf.Rule {
+	head.Rdr, head.RdrCount = c.list(rs.Main, true, func(a *conf.Anchor) []*conf.Rule {
 		if a == rs.Main {
 			return slices.Concat(rdrOfBinat, a.Rdr)
 		}
 		return a.Rdr
 	})
-	head.Filter, head.FilterCount = c.list(rs.Main, func(a *conf.Anchor) []*conf.Rule { return a.Filter })
+	head.Filter, head.FilterCount = c.list(rs.Main, false, func(a *conf.Anchor) []*conf.Rule { return a.Filter })
 	if rs.Options.StatePolicy {
 		head.Flags |= bpf.PFStateIfbound
 	}
 	c.program.Lines[0] = *(*Line)(unsafe.Pointer(&head))
 	if len(c.errs) > 0 {
 		return nil, c.errs
-	}
-	if c.program.trees(c.rules(head.Filter, head.FilterCount), c.ext) {
-		head.Flags |= bpf.PFTrees
-		c.program.Lines[0] = *(*Line)(unsafe.Pointer(&head))
 	}
 	return c.program, nil
 }
@@ -196,49 +194,87 @@ func (c *compiler) newTable() *Table {
 	return t
 }
 
+// list is one list of rules on its way into lines.
+type list struct {
+	rules func(*conf.Anchor) []*conf.Rule
+	first uint32 // its first line
+	lines []bpf.PFRule
+	ext   []bpf.PFRuleExt
+	runs  []run
+}
+
 // list compiles one list of an anchor with all that it calls; it returns the
 // first line and the number of lines. The addresses of IPv6 rules follow the
-// list.
-func (c *compiler) list(anchor *conf.Anchor, rules func(*conf.Anchor) []*conf.Rule) (first, count uint32) {
-	var lines []bpf.PFRule
-	var ext []bpf.PFRuleExt
-	first = uint32(len(c.program.Lines))
-	c.anchor(anchor, rules, &lines, &ext, first)
-	count = uint32(len(lines))
-	for i := range lines {
-		if lines[i].Ext != 0 {
-			lines[i].Ext += first + count - 1
+// list, and then the trees. With first, the first match decides.
+func (c *compiler) list(anchor *conf.Anchor, firstMatch bool, rules func(*conf.Anchor) []*conf.Rule) (first, count uint32) {
+	l := &list{rules: rules, first: uint32(len(c.program.Lines))}
+	c.anchor(anchor, l)
+	first, count = l.first, uint32(len(l.lines))
+	for i := range l.lines {
+		if l.lines[i].Ext != 0 {
+			l.lines[i].Ext += first + count - 1
 		}
-		c.program.Lines = append(c.program.Lines, *(*Line)(unsafe.Pointer(&lines[i])))
+		c.program.Lines = append(c.program.Lines, *(*Line)(unsafe.Pointer(&l.lines[i])))
 	}
 	c.program.Ranges = append(c.program.Ranges, Range{first, count})
-	for i := range ext {
-		c.program.Lines = append(c.program.Lines, *(*Line)(unsafe.Pointer(&ext[i])))
+	for i := range l.ext {
+		c.program.Lines = append(c.program.Lines, *(*Line)(unsafe.Pointer(&l.ext[i])))
+	}
+	if len(c.errs) > 0 {
+		return first, count
+	}
+	for _, run := range l.runs {
+		roots := c.program.trees(c.rules(run.tree+1, run.count), run.tree+1, firstMatch, c.ext)
+		(*bpf.PFRule)(unsafe.Pointer(&c.program.Lines[run.tree])).Ext = roots
 	}
 	return first, count
 }
 
 // anchor appends the rules of an anchor, those of the anchors that it calls in
-// place. Ext holds one more than the index in ext, until list knows the line.
-func (c *compiler) anchor(anchor *conf.Anchor, rules func(*conf.Anchor) []*conf.Rule, lines *[]bpf.PFRule, ext *[]bpf.PFRuleExt, first uint32) {
-	for _, rule := range rules(anchor) {
+// place, and a tree in front of each run of plain rules. Ext holds one more
+// than the index in ext, until list knows the line.
+func (c *compiler) anchor(anchor *conf.Anchor, l *list) {
+	rules := l.rules(anchor)
+	compiled := make([]bpf.PFRule, len(rules))
+	for i, rule := range rules {
 		line, addresses := c.rule(anchor, rule)
 		if addresses != nil {
-			*ext = append(*ext, *addresses)
-			line.Ext = uint32(len(*ext))
+			l.ext = append(l.ext, *addresses)
+			line.Ext = uint32(len(l.ext))
 		}
-		*lines = append(*lines, line)
-		if rule.Anchor == nil {
+		compiled[i] = line
+	}
+	for i := 0; i < len(rules); {
+		if n := plainRun(compiled[i:]); n > 0 {
+			at := l.next()
+			l.runs = append(l.runs, run{tree: at, count: uint32(n)})
+			l.lines = append(l.lines, bpf.PFRule{Action: uint8(bpf.PFTree), Skip: at + 1 + uint32(n)})
+			l.lines = append(l.lines, compiled[i:i+n]...)
+			i += n
 			continue
 		}
-		begin := len(*lines) - 1
-		for _, called := range c.called(rule.Anchor) {
-			c.anchor(called, rules, lines, ext, first)
+		if rules[i].Anchor != nil {
+			c.call(rules[i].Anchor, compiled[i], l)
+		} else {
+			l.lines = append(l.lines, compiled[i])
 		}
-		end := bpf.PFRule{Action: uint8(bpf.PFAnchorEnd), Flags: line.Flags & bpf.PfrQuick, Skip: first + uint32(begin), Number: line.Number}
-		*lines = append(*lines, end)
-		(*lines)[begin].Skip = first + uint32(len(*lines))
+		i++
 	}
+}
+
+// next is the line of the next rule.
+func (l *list) next() uint32 { return l.first + uint32(len(l.lines)) }
+
+// call appends an anchor rule, the rules of what it calls, and their end.
+func (c *compiler) call(call *conf.AnchorCall, line bpf.PFRule, l *list) {
+	begin := l.next()
+	l.lines = append(l.lines, line)
+	for _, called := range c.called(call) {
+		c.anchor(called, l)
+	}
+	end := bpf.PFRule{Action: uint8(bpf.PFAnchorEnd), Flags: line.Flags & bpf.PfrQuick, Skip: begin, Number: line.Number}
+	l.lines = append(l.lines, end)
+	l.lines[begin-l.first].Skip = l.next()
 }
 
 // called returns the anchors that a call evaluates.

@@ -16,12 +16,14 @@ import (
 
 const (
 	treeWords = 11 // of a key that are cut
-	leafRules = 8  // a box with so few rules is not cut further
-	treeDepth = 60
-	// treeMin is the number of rules from which trees pay.
+	// leafRules is the number of rules in a box that is not cut further. To
+	// look at a rule costs more than a level of cuts.
+	leafRules = 2
+	treeDepth = 3 * int(bpf.PFTreeLines)
+	// treeMin is the length of a run of rules from which trees pay.
 	treeMin = 8
 	// wide is the number of low bits from which an address counts as wide.
-	wide = 16
+	wide = 24
 )
 
 // box is a range of every word of the key, both ends included.
@@ -43,34 +45,48 @@ type treeRule struct {
 	always bool
 }
 
-// simple reports whether the first match in the order of ranks decides: no
-// rule changes what a later one sees.
-func simple(rules []bpf.PFRule) bool {
-	for i := range rules {
-		r := &rules[i]
-		if a := uint32(r.Action); a != bpf.PFPass && a != bpf.PFDrop || r.Tag != 0 || r.Tagged != 0 {
-			return false
-		}
+// plain reports whether a rule can be in a tree: it decides, and changes
+// nothing that a later rule sees.
+func plain(r *bpf.PFRule) bool {
+	switch uint32(r.Action) {
+	case bpf.PFPass, bpf.PFDrop, bpf.PFNAT, bpf.PFRDR, bpf.PFBinat, bpf.PFNo:
+		return r.Tag == 0
 	}
-	return true
+	return false
 }
 
-// byRank puts quick rules in the order of the file and the others behind them
-// in reverse: the first that matches is pf's verdict.
-func byRank(rules []bpf.PFRule) []bpf.PFRule {
-	var quick, last []bpf.PFRule
-	for _, r := range rules {
-		if r.Flags&bpf.PfrQuick != 0 {
-			quick = append(quick, r)
-		} else {
-			last = append(last, r)
+// run is a run of plain rules in a list.
+type run struct {
+	tree  uint32 // line of the PF_TREE in front of it
+	count uint32
+}
+
+// plainRun returns how many plain rules stand at the beginning of a list, none
+// if trees do not pay.
+func plainRun(rules []bpf.PFRule) int {
+	n := 0
+	for n < len(rules) && plain(&rules[n]) {
+		n++
+	}
+	if n < treeMin {
+		return 0
+	}
+	return n
+}
+
+// byRank puts the rules of a run, which begins at a line, in an order in which
+// the first that matches is pf's verdict, and gives them their ranks: quick
+// rules in the order of the file and the others behind them in reverse. With
+// first, all rules are quick.
+func byRank(rules []bpf.PFRule, line uint32, first bool) []bpf.PFRule {
+	ranked := slices.Clone(rules)
+	for i := range ranked {
+		ranked[i].Skip = line + uint32(i)
+		if !first && ranked[i].Flags&bpf.PfrQuick == 0 {
+			ranked[i].Skip = bpf.PFRankLast - ranked[i].Skip
 		}
 	}
-	slices.Reverse(last)
-	ranked := append(quick, last...)
-	for i := range ranked {
-		ranked[i].Skip = uint32(i)
-	}
+	slices.SortFunc(ranked, func(a, b bpf.PFRule) int { return int(a.Skip) - int(b.Skip) })
 	return ranked
 }
 
@@ -111,12 +127,15 @@ func ruleBox(r *bpf.PFRule, ext *bpf.PFRuleExt, six bool) treeRule {
 	if r.Proto != 0 {
 		t.low[bpf.PFWordProto], t.high[bpf.PFWordProto] = uint32(r.Proto), uint32(r.Proto)
 	}
-	const conditions = bpf.PfrSrcTable | bpf.PfrDstTable | bpf.PfrSrcNot | bpf.PfrDstNot | bpf.PfrSport | bpf.PfrDport |
-		bpf.PfrFragment | bpf.PfrICMPType | bpf.PfrICMPCode | bpf.PfrIfNot | bpf.PfrIfGroup | bpf.PfrIfAny
-	t.always = r.Flags&conditions == 0 && r.Ifslot == bpf.IfnetSlots && r.TcpFlagset == 0 && r.Tos == 0 && r.Probability == 0 &&
-		!refusesReplies(r)
+	t.always = r.Flags&^unconditional == 0 && r.Ifslot == bpf.IfnetSlots && r.TcpFlagset == 0 && r.Tos == 0 &&
+		r.Probability == 0 && r.Tagged == 0 && !refusesReplies(r)
 	return t
 }
+
+// unconditional are the flags that do not narrow what a rule matches beyond
+// its box.
+const unconditional = bpf.PfrQuick | bpf.PfrIn | bpf.PfrOut | bpf.PfrKeepState | bpf.PfrSloppy | bpf.PfrIfbound |
+	bpf.PfrAllowopts | bpf.PfrLog | bpf.PfrLogAll | bpf.PfrReturnRst | bpf.PfrReturnICMP | bpf.PfrNatpass | bpf.PfrStaticPort
 
 // swap turns a word between the host's order and the network's.
 func swap(v uint32) uint32 {
@@ -163,30 +182,26 @@ func (t *treeRule) part() int {
 type node struct {
 	word, threshold uint32
 	left, right     *node
+	leaf            bool
 	rules           []bpf.PFRule // of a leaf
 }
 
-// forest builds the trees of a ruleset and puts them into lines.
+// forest builds the trees of a run and puts them into lines.
 type forest struct {
-	shared map[string]uint32 // first lines of leaves, by the ranks in them
-	leaves []bpf.PFRule
-	lines  []treeLine
-	first  uint32 // line of the first node
+	shared map[string]uint32 // children that are leaves, by the ranks in them
+	leaves []Line
+	rules  []uint32 // which of the leaves' lines are rules
+	cuts   []bpf.PFCuts
+	first  uint32 // line of the first cuts
 }
 
-// treeLine holds a node and its two children, so that one look at memory
-// decides two cuts.
-type treeLine [4]bpf.PFTreeNode
-
-// trees adds the decision trees of a ruleset's filter rules to the lines of
-// the program, and says whether it did.
-func (p *Program) trees(rules []bpf.PFRule, ext func(line uint32) *bpf.PFRuleExt) bool {
-	if len(rules) < treeMin || !simple(rules) {
-		return false
-	}
-	ranked := byRank(rules)
-	f := &forest{shared: make(map[string]uint32), first: uint32(len(p.Lines))}
-	var roots, ranks bpf.PFRoots
+// trees adds the decision trees of a run of rules to the lines of the program
+// and returns the line of its roots.
+func (p *Program) trees(rules []bpf.PFRule, line uint32, first bool, ext func(line uint32) *bpf.PFRuleExt) uint32 {
+	ranked := byRank(rules, line, first)
+	at := uint32(len(p.Lines))
+	roots := [4]bpf.PFRoots{}
+	f := &forest{shared: make(map[string]uint32), first: at + uint32(len(roots))}
 	for family, six := range []bool{false, true} {
 		for direction, bit := range []uint32{bpf.PfrIn, bpf.PfrOut} {
 			var parts [bpf.PFTreeParts][]*treeRule
@@ -198,17 +213,21 @@ func (p *Program) trees(rules []bpf.PFRule, ext func(line uint32) *bpf.PFRuleExt
 				t := ruleBox(r, ext(r.Ext), six)
 				parts[t.part()] = append(parts[t.part()], &t)
 			}
+			row := &roots[2*family+direction]
 			for part, members := range parts {
-				if len(members) == 0 {
-					continue
+				if len(members) > 0 {
+					row.Root[part] = f.place(grow(members, everything(), 0))
+					row.Rank[part] = members[0].Skip
 				}
-				roots.Root[family][direction][part] = f.place(grow(members, everything(), 0))
-				ranks.Root[family][direction][part] = members[0].Skip
 			}
 		}
 	}
-	f.emit(p, &roots, &ranks)
-	return true
+	for i := range roots {
+		p.Lines = append(p.Lines, *(*Line)(unsafe.Pointer(&roots[i])))
+	}
+	f.emit(p, at)
+	p.Trees++
+	return at
 }
 
 // grow builds a subtree.
@@ -225,7 +244,7 @@ func grow(rules []*treeRule, space box, depth int) *node {
 			}
 		}
 	}
-	leaf := &node{word: bpf.PFTreeLeaf}
+	leaf := &node{leaf: true}
 	for _, r := range rules {
 		leaf.rules = append(leaf.rules, r.PFRule)
 	}
@@ -301,62 +320,87 @@ func choose(rules []*treeRule, space *box) (word, threshold uint32, ok bool) {
 	return word, threshold, ok
 }
 
-// place puts a subtree into lines and returns the number of its root.
-func (f *forest) place(root *node) uint32 {
-	at := len(f.lines)
-	f.lines = append(f.lines, treeLine{})
-	number := 4 * (f.first + uint32(at))
-	line := treeLine{1: {Word: bpf.PFTreeLeaf}, 2: {Word: bpf.PFTreeLeaf}, 3: {Word: bpf.PFTreeLeaf}}
-	line[0] = f.entry(root)
-	if root.word != bpf.PFTreeLeaf {
-		line[0].Left, line[0].Right = number+1, number+2
-		for i, child := range []*node{root.left, root.right} {
-			entry := f.entry(child)
-			if child.word != bpf.PFTreeLeaf {
-				entry.Left, entry.Right = f.place(child.left), f.place(child.right)
-			}
-			line[i+1] = entry
-		}
+// place puts a subtree into lines and returns it as a child. Lines of leaves
+// count from the end of the cuts until emit knows where that is.
+func (f *forest) place(n *node) uint32 {
+	if n.leaf {
+		return f.leaf(n.rules)
 	}
-	f.lines[at] = line
-	return number
+	at := len(f.cuts)
+	f.cuts = append(f.cuts, bpf.PFCuts{})
+	var cuts bpf.PFCuts
+	heap := [2*bpf.PFTreeCuts + 1]*node{n}
+	for i := range bpf.PFTreeCuts {
+		if heap[i].leaf {
+			// What ends before the third level goes on to the left.
+			cuts.Threshold[i] = ^uint32(0)
+			heap[2*i+1], heap[2*i+2] = heap[i], heap[i]
+			continue
+		}
+		cuts.Threshold[i] = heap[i].threshold
+		cuts.Words |= heap[i].word << (4 * i)
+		heap[2*i+1], heap[2*i+2] = heap[i].left, heap[i].right
+	}
+	for i := range cuts.Child {
+		cuts.Child[i] = f.place(heap[bpf.PFTreeCuts+uint32(i)])
+	}
+	f.cuts[at] = cuts
+	return f.first + uint32(at)
 }
 
-// entry is a node without its children; the rules of a leaf get their place
-// among the leaves, shared with a leaf of the same rules.
-func (f *forest) entry(n *node) bpf.PFTreeNode {
-	if n.word != bpf.PFTreeLeaf {
-		return bpf.PFTreeNode{Word: n.word, Threshold: n.threshold}
+// leaf gives the rules of a leaf their place among the leaves, shared with a
+// leaf of the same rules.
+func (f *forest) leaf(rules []bpf.PFRule) uint32 {
+	key := make([]byte, 0, 4*len(rules))
+	for i := range rules {
+		key = binary.NativeEndian.AppendUint32(key, rules[i].Skip)
 	}
-	key := make([]byte, 0, 4*len(n.rules))
-	for i := range n.rules {
-		key = binary.NativeEndian.AppendUint32(key, n.rules[i].Skip)
+	if child, ok := f.shared[string(key)]; ok {
+		return child
 	}
-	first, ok := f.shared[string(key)]
-	if !ok {
-		first = uint32(len(f.leaves))
-		f.shared[string(key)] = first
-		f.leaves = append(f.leaves, n.rules...)
+	child := bpf.PFChildLeaf | uint32(len(f.leaves))
+	if len(rules) > int(bpf.PFLeafRules) {
+		child |= bpf.PFChildLong
+		head := bpf.PFLeaf{Count: uint32(len(rules))}
+		f.leaves = append(f.leaves, *(*Line)(unsafe.Pointer(&head)))
+	} else {
+		child |= uint32(len(rules)) << bpf.PFChildCount
 	}
-	return bpf.PFTreeNode{Word: bpf.PFTreeLeaf, Threshold: first, Left: uint32(len(n.rules))}
+	for i := range rules {
+		f.rules = append(f.rules, uint32(len(f.leaves)))
+		f.leaves = append(f.leaves, *(*Line)(unsafe.Pointer(&rules[i])))
+	}
+	f.shared[string(key)] = child
+	return child
 }
 
-// emit appends nodes and leaves to the lines of the program and writes the
-// roots into their place.
-func (f *forest) emit(p *Program, roots, ranks *bpf.PFRoots) {
-	base := f.first + uint32(len(f.lines))
-	for i := range f.lines {
-		for j := range f.lines[i] {
-			if n := &f.lines[i][j]; n.Word == bpf.PFTreeLeaf {
-				n.Threshold += base
-			}
+// emit appends cuts and leaves to the lines of the program, in which the roots
+// are at a line already.
+func (f *forest) emit(p *Program, roots uint32) {
+	base := f.first + uint32(len(f.cuts))
+	shift := func(child *uint32) {
+		if *child&bpf.PFChildLeaf != 0 {
+			*child += base
 		}
-		p.Lines = append(p.Lines, *(*Line)(unsafe.Pointer(&f.lines[i])))
 	}
-	for i := range f.leaves {
-		p.Lines = append(p.Lines, *(*Line)(unsafe.Pointer(&f.leaves[i])))
+	for i := range uint32(4) {
+		row := (*bpf.PFRoots)(unsafe.Pointer(&p.Lines[roots+i]))
+		for part := range row.Root {
+			shift(&row.Root[part])
+		}
 	}
-	p.Ranges = append(p.Ranges, Range{base, uint32(len(f.leaves))})
-	p.Lines[bpf.PFTreeRoots] = *(*Line)(unsafe.Pointer(roots))
-	p.Lines[bpf.PFTreeRoots+1] = *(*Line)(unsafe.Pointer(ranks))
+	for i := range f.cuts {
+		for j := range f.cuts[i].Child {
+			shift(&f.cuts[i].Child[j])
+		}
+		p.Lines = append(p.Lines, *(*Line)(unsafe.Pointer(&f.cuts[i])))
+	}
+	p.Lines = append(p.Lines, f.leaves...)
+	for _, line := range f.rules {
+		if last := len(p.Ranges) - 1; last >= 0 && p.Ranges[last].First+p.Ranges[last].Count == base+line {
+			p.Ranges[last].Count++
+			continue
+		}
+		p.Ranges = append(p.Ranges, Range{base + line, 1})
+	}
 }

@@ -40,17 +40,17 @@ func matches(r *bpf.PFRule, ext *bpf.PFRuleExt, key *[treeWords]uint32, six bool
 	return true
 }
 
-// linear is pf's verdict by walking the list.
-func linear(p *Program, key *[treeWords]uint32, six bool, direction uint32) int {
+// linear is the line of the rule that decides, by walking the list without
+// its trees, 0 if none.
+func linear(p *Program, key *[treeWords]uint32, six bool, direction uint32) (found uint32) {
 	head := (*bpf.PFRuleset)(unsafe.Pointer(&p.Lines[0]))
-	found := -1
 	for line := head.Filter; line < head.Filter+head.FilterCount; line++ {
 		r := p.rule(line)
-		if r.Flags&direction == 0 || r.Af == 4 && six || r.Af == 6 && !six {
+		if uint32(r.Action) == bpf.PFTree || r.Flags&direction == 0 || r.Af == 4 && six || r.Af == 6 && !six {
 			continue
 		}
 		if matches(r, p.ext(r.Ext), key, six) {
-			found = int(line)
+			found = line
 			if r.Flags&bpf.PfrQuick != 0 {
 				break
 			}
@@ -66,72 +66,92 @@ func (p *Program) ext(line uint32) *bpf.PFRuleExt {
 	return (*bpf.PFRuleExt)(unsafe.Pointer(&p.Lines[line]))
 }
 
-// walk is the verdict by the trees, as the data path walks them: the rank of
-// the rule that decides, or -1, and how many rules and nodes were looked at.
-func walk(t testing.TB, p *Program, key *[treeWords]uint32, six bool, direction int) (rank, looked int) {
-	t.Helper()
-	roots := (*bpf.PFRoots)(unsafe.Pointer(&p.Lines[bpf.PFTreeRoots]))
-	ranks := (*bpf.PFRoots)(unsafe.Pointer(&p.Lines[bpf.PFTreeRoots+1]))
-	family := 0
-	if six {
-		family = 1
+// lineOf is the line of the rule with a rank.
+func lineOf(rank uint32) uint32 {
+	if rank <= bpf.PFRankQuick {
+		return rank
 	}
-	rank = -1
-	for part := range bpf.PFTreeParts {
-		node := roots.Root[family][direction][part]
-		if node == 0 || rank >= 0 && int(ranks.Root[family][direction][part]) >= rank {
-			continue
-		}
-		for depth := 0; node != 0; depth++ {
-			if depth > int(bpf.PFTreeDepth) {
-				t.Fatal("tree too deep")
-			}
-			looked++
-			n := (*[4]bpf.PFTreeNode)(unsafe.Pointer(&p.Lines[node/4]))[node%4]
-			if n.Word != bpf.PFTreeLeaf {
-				node = n.Right
-				if key[n.Word] <= n.Threshold {
-					node = n.Left
-				}
-				continue
-			}
-			for line := n.Threshold; line < n.Threshold+n.Left; line++ {
-				looked++
-				r := p.rule(line)
-				if matches(r, p.ext(r.Ext), key, six) {
-					if rank < 0 || int(r.Skip) < rank {
-						rank = int(r.Skip)
-					}
-					break
-				}
-			}
-			break
-		}
-	}
-	return rank, looked
+	return bpf.PFRankLast - rank
 }
 
-// rankOf is the rank of the rule in a line of the list.
-func rankOf(p *Program, line int) int {
+// descend goes from a root to a leaf as the data path does.
+func descend(t testing.TB, p *Program, child uint32, key *[treeWords]uint32) uint32 {
+	t.Helper()
+	for range bpf.PFTreeLines {
+		if child&bpf.PFChildLeaf != 0 {
+			return child
+		}
+		cuts := (*bpf.PFCuts)(unsafe.Pointer(&p.Lines[child]))
+		at := uint32(0)
+		for range 3 {
+			word := key[cuts.Words>>(4*at)&15]
+			if at = 2*at + 1; word > cuts.Threshold[at/2] {
+				at++
+			}
+		}
+		child = cuts.Child[at-bpf.PFTreeCuts]
+	}
+	if child&bpf.PFChildLeaf == 0 {
+		t.Fatal("tree too deep")
+	}
+	return child
+}
+
+// classify is the line of the rule of a run that decides, by its trees.
+func classify(t testing.TB, p *Program, roots uint32, key *[treeWords]uint32, six bool, direction int) uint32 {
+	t.Helper()
+	if six {
+		roots += 2
+	}
+	row := (*bpf.PFRoots)(unsafe.Pointer(&p.Lines[roots+uint32(direction)]))
+	best := ^uint32(0)
+	for part, root := range row.Root {
+		if root == 0 || row.Rank[part] >= best {
+			continue
+		}
+		leaf := descend(t, p, root, key)
+		line, count := leaf&bpf.PFChildLine, leaf>>bpf.PFChildCount&bpf.PFChildCountMask
+		if leaf&bpf.PFChildLong != 0 {
+			count = (*bpf.PFLeaf)(unsafe.Pointer(&p.Lines[line])).Count
+			line++
+		}
+		for ; count > 0; count-- {
+			if r := p.rule(line); matches(r, p.ext(r.Ext), key, six) {
+				best = min(best, r.Skip)
+				break
+			}
+			line++
+		}
+	}
+	if best == ^uint32(0) {
+		return 0
+	}
+	return lineOf(best)
+}
+
+// walk is the line of the rule that decides, by the trees of the list.
+func walk(t testing.TB, p *Program, key *[treeWords]uint32, six bool, direction int, bit uint32) (found uint32) {
+	t.Helper()
 	head := (*bpf.PFRuleset)(unsafe.Pointer(&p.Lines[0]))
-	quick, last := 0, 0
-	total := 0
-	for l := head.Filter; l < head.Filter+head.FilterCount; l++ {
-		if p.rule(l).Flags&bpf.PfrQuick != 0 {
-			total++
-		}
-	}
-	for l := head.Filter; l < uint32(line); l++ {
-		if p.rule(l).Flags&bpf.PfrQuick != 0 {
-			quick++
+	for line := head.Filter; line < head.Filter+head.FilterCount; {
+		r := p.rule(line)
+		decided := uint32(0)
+		if uint32(r.Action) == bpf.PFTree {
+			decided = classify(t, p, r.Ext, key, six, direction)
+			line = r.Skip
 		} else {
-			last++
+			if r.Flags&bit != 0 && (r.Af == 0 || (r.Af == 6) == six) && matches(r, p.ext(r.Ext), key, six) {
+				decided = line
+			}
+			line++
+		}
+		if decided != 0 {
+			if found = decided; p.rule(found).Flags&bpf.PfrQuick != 0 {
+				break
+			}
 		}
 	}
-	if p.rule(uint32(line)).Flags&bpf.PfrQuick != 0 {
-		return quick
-	}
-	return total + int(head.FilterCount) - total - 1 - last
+	return found
 }
 
 // randomRules writes rules whose addresses nest and overlap.
@@ -201,14 +221,12 @@ func TestTrees(t *testing.T) {
 		for range 400 {
 			key := randomKey(random, six)
 			for direction, bit := range []uint32{bpf.PfrIn, bpf.PfrOut} {
-				line := linear(p, &key, six, bit)
-				want := -1
-				if line >= 0 {
-					want = rankOf(p, line)
+				want := linear(p, &key, six, bit)
+				if want != 0 {
 					decided++
 				}
-				if got, _ := walk(t, p, &key, six, direction); got != want {
-					t.Fatalf("round %d: trees say rank %d, the list %d, for %v", round, got, want, key)
+				if got := walk(t, p, &key, six, direction, bit); got != want {
+					t.Fatalf("round %d: trees say line %d, the list %d, for %v", round, got, want, key)
 				}
 			}
 		}
@@ -218,7 +236,23 @@ func TestTrees(t *testing.T) {
 	}
 }
 
-// TestTreeWhen wants trees for plain rules alone.
+// TestLongLeaf wants rules that no cut tells apart to be found all the same.
+func TestLongLeaf(t *testing.T) {
+	text := "set ruleset-optimization none\n"
+	for i := range 40 {
+		text += fmt.Sprintf("pass in inet from 10.0.0.0/8 to any tos %d no state\n", 4*i+4)
+	}
+	p := compile(t, text+"block in quick inet from 10.1.2.3 to any\n")
+	key := [treeWords]uint32{bpf.PFWordSrc: 10<<24 | 5}
+	if got, want := walk(t, p, &key, false, 0, bpf.PfrIn), linear(p, &key, false, bpf.PfrIn); got != want || want == 0 {
+		t.Errorf("line %d decides, want %d", got, want)
+	}
+	if p.Trees != 1 {
+		t.Errorf("%d trees", p.Trees)
+	}
+}
+
+// TestTreeWhen wants trees for runs of plain rules, wherever they stand.
 func TestTreeWhen(t *testing.T) {
 	plain := strings.Repeat("block in from 10.0.0.1\n", 2)
 	for i := range 20 {
@@ -226,17 +260,18 @@ func TestTreeWhen(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		text string
-		want bool
+		want int
 	}{
-		"plain":  {plain, true},
-		"few":    {"block all\n", false},
-		"match":  {plain + "match in from 10.0.0.0/8 tag x\n", false},
-		"anchor": {plain + "anchor \"a\" {\nblock all\n}\n", false},
+		"plain":       {plain, 1},
+		"few":         {"block all\n", 0},
+		"match":       {plain + "match in from 10.0.0.0/8 tag x\n" + plain, 2},
+		"anchor":      {"anchor \"a\" {\n" + plain + "}\n" + plain, 2},
+		"tagged":      {"match in from 10.0.0.0/8 tag x\npass in tagged x no state\n" + plain, 1},
+		"translation": {strings.Repeat("rdr on lo0 proto tcp to 10.0.0.1 port 80 -> 10.0.0.2\n", 9), 1},
 	} {
-		p := compile(t, c.text)
-		head := (*bpf.PFRuleset)(unsafe.Pointer(&p.Lines[0]))
-		if got := head.Flags&bpf.PFTrees != 0; got != c.want {
-			t.Errorf("%s: trees %v, want %v", name, got, c.want)
+		p := compile(t, "set ruleset-optimization none\n"+c.text)
+		if p.Trees != c.want {
+			t.Errorf("%s: %d runs have trees, want %d", name, p.Trees, c.want)
 		}
 	}
 }
