@@ -34,6 +34,7 @@ type Daemon struct {
 	mirror   *loader.IfnetMirror
 	veth     *loader.NetisrVeth
 	ifnet    *ifnet.Table
+	ioctl    *ifnet.Ioctl
 	pfil     *pfil.Registry
 	route    *route.Table
 	slow     *slowPath
@@ -241,6 +242,9 @@ func (d *Daemon) startInterfaces(ctx context.Context) error {
 		return err
 	}
 	if err := d.ifnet.Follow(ctx, func(err error) { d.log.Error("interface events lost", "err", err) }); err != nil {
+		return err
+	}
+	if d.ioctl, err = ifnet.NewIoctl(d.ifnet, d.instance.kept(), d.ifData); err != nil {
 		return err
 	}
 	if err := d.ifnet.Place(d.veth.HostIndex, ifnet.RoleNetisr); err != nil {

@@ -42,6 +42,9 @@ func (i Instance) PrivateNamespace() string { return filepath.Join(i.Dir(), "net
 // Log is where a daemon without a supervisor writes.
 func (i Instance) Log() string { return filepath.Join(RunDir, i.Name+".log") }
 
+// kept is the file of what bsdnet alone knows of interfaces.
+func (i Instance) kept() string { return filepath.Join(i.Dir(), "ifnet.json") }
+
 func (i Instance) record() string { return filepath.Join(i.Dir(), "instance.json") }
 
 // Current returns the instance of the network namespace that the process runs

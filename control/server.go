@@ -104,6 +104,9 @@ func (d *Daemon) calls() map[string]call {
 		"reasons":     typed(reader, func(context.Context, None) ([]ReasonCount, error) { return d.Reasons() }),
 		"interfaces":  typed(reader, func(context.Context, None) ([]InterfaceCounters, error) { return d.Interfaces() }),
 	}
+	for name, c := range d.ifnetCalls() {
+		calls[name] = c
+	}
 	for name, c := range d.routeCalls() {
 		calls[name] = c
 	}

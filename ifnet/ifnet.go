@@ -53,6 +53,17 @@ type Ifnet struct {
 	Groups      []string
 	Description string
 	Addrs       []Addr
+	Vlan        *Vlan // of a vlan(4)
+}
+
+// Vlan says which tag on which interface a vlan(4) stands for. Values are
+// immutable.
+type Vlan struct {
+	Parent    int    // index, 0: detached
+	Proto     uint16 // 0x8100 or 0x88a8
+	VID       uint16
+	PCP       uint8
+	StackSlot uint32 // of its end in the private namespace
 }
 
 // ErrNotFound reports an interface that does not exist.
@@ -98,7 +109,7 @@ type Table struct {
 // NewTable returns an empty table.
 func NewTable() *Table {
 	return &Table{
-		byIndex: make(map[int]*Ifnet), subs: make(map[int]func(Event)), aliases: make(map[string]string),
+		byIndex: make(map[int]*Ifnet), subs: make(map[int]func(Event)), aliases: map[string]string{"lo": "lo0"},
 		groups: make(map[string]uint32),
 		slots:  make(map[uint32]int), foreign: make(map[int]*Ifnet),
 	}
@@ -168,11 +179,17 @@ func (t *Table) Subscribe(notify func(Event)) (cancel func()) {
 	}
 }
 
-// SetAlias gives a device its BSD name, without renaming the device.
+// SetAlias gives a device its BSD name, without renaming the device; "" takes
+// the name back.
 func (t *Table) SetAlias(device, name string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.aliases[device] = name
+	delete(t.aliases, device)
+	if name == "" {
+		name = device
+	} else {
+		t.aliases[device] = name
+	}
 	for _, old := range t.byIndex {
 		if old.Device == device && old.Name != name {
 			next := *old
@@ -181,6 +198,24 @@ func (t *Table) SetAlias(device, name string) {
 			t.publish(Event{Kind: Rename, If: &next})
 		}
 	}
+}
+
+// setUserGroups makes the groups that a user named those of an interface.
+func (t *Table) setUserGroups(index int, groups []string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	old, ok := t.byIndex[index]
+	if !ok {
+		return
+	}
+	next := *old
+	next.Groups = slices.Clone(groups)
+	if slices.Contains(old.Groups, "egress") {
+		next.Groups = append(next.Groups, "egress")
+	}
+	t.byIndex[index] = &next
+	t.write(&next)
+	t.publish(Event{Kind: Link, If: &next})
 }
 
 func (t *Table) alias(device string) string {

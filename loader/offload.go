@@ -18,9 +18,12 @@ type Offload struct {
 // The offloads that matter to the data path; the numbers are ETHTOOL_G*,
 // ETHTOOL_S* and ETH_FLAG_* of linux/ethtool.h.
 var (
+	OffloadRxChecksum = Offload{Name: "rx-checksum", get: 0x14, set: 0x15}
 	OffloadTxChecksum = Offload{Name: "tx-checksum", get: 0x16, set: 0x17}
+	OffloadTSO        = Offload{Name: "tso", get: 0x1e, set: 0x1f}
 	OffloadGRO        = Offload{Name: "gro", get: 0x2b, set: 0x2c}
 	OffloadRxVlan     = Offload{Name: "rx-vlan", get: 0x25, set: 0x26, flag: 1 << 8}
+	OffloadLRO        = Offload{Name: "lro", get: 0x25, set: 0x26, flag: 1 << 15}
 )
 
 // OffloadByName finds an offload by its name.

@@ -1,116 +1,36 @@
 package api
 
-import (
-	"errors"
-	"fmt"
-	"syscall"
-)
+import "github.com/bsdnet/bsdnet/errno"
 
-// Errno is the error of a routing request, as rtm_errno carries it. It
-// travels by name, because the numbers of Linux and of the BSDs differ.
-type Errno string
+// Errno is the error of a routing request, as rtm_errno carries it.
+type Errno = errno.Errno
+
+// Error says what a request failed with.
+type Error = errno.Error
 
 // The errors that requests can return.
 const (
-	EPERM         Errno = "EPERM"
-	ENOENT        Errno = "ENOENT"
-	ESRCH         Errno = "ESRCH"
-	ENXIO         Errno = "ENXIO"
-	EBUSY         Errno = "EBUSY"
-	EEXIST        Errno = "EEXIST"
-	EINVAL        Errno = "EINVAL"
-	EOPNOTSUPP    Errno = "EOPNOTSUPP"
-	EAFNOSUPPORT  Errno = "EAFNOSUPPORT"
-	EADDRINUSE    Errno = "EADDRINUSE"
-	EADDRNOTAVAIL Errno = "EADDRNOTAVAIL"
-	ENETDOWN      Errno = "ENETDOWN"
-	ENETUNREACH   Errno = "ENETUNREACH"
-	ENOBUFS       Errno = "ENOBUFS"
-	EHOSTDOWN     Errno = "EHOSTDOWN"
-	EHOSTUNREACH  Errno = "EHOSTUNREACH"
-	EIO           Errno = "EIO"
+	EPERM         = errno.EPERM
+	ENOENT        = errno.ENOENT
+	ESRCH         = errno.ESRCH
+	ENXIO         = errno.ENXIO
+	EBUSY         = errno.EBUSY
+	EEXIST        = errno.EEXIST
+	EINVAL        = errno.EINVAL
+	EOPNOTSUPP    = errno.EOPNOTSUPP
+	EAFNOSUPPORT  = errno.EAFNOSUPPORT
+	EADDRINUSE    = errno.EADDRINUSE
+	EADDRNOTAVAIL = errno.EADDRNOTAVAIL
+	ENETDOWN      = errno.ENETDOWN
+	ENETUNREACH   = errno.ENETUNREACH
+	ENOBUFS       = errno.ENOBUFS
+	EHOSTDOWN     = errno.EHOSTDOWN
+	EHOSTUNREACH  = errno.EHOSTUNREACH
+	EIO           = errno.EIO
 )
 
-var errnos = map[Errno]struct {
-	text   string // of strerror(3) on FreeBSD
-	number int    // on FreeBSD
-	linux  syscall.Errno
-}{
-	EPERM:         {"Operation not permitted", 1, syscall.EPERM},
-	ENOENT:        {"No such file or directory", 2, syscall.ENOENT},
-	ESRCH:         {"No such process", 3, syscall.ESRCH},
-	EIO:           {"Input/output error", 5, syscall.EIO},
-	ENXIO:         {"Device not configured", 6, syscall.ENXIO},
-	EBUSY:         {"Device busy", 16, syscall.EBUSY},
-	EEXIST:        {"File exists", 17, syscall.EEXIST},
-	EINVAL:        {"Invalid argument", 22, syscall.EINVAL},
-	EOPNOTSUPP:    {"Operation not supported", 45, syscall.EOPNOTSUPP},
-	EAFNOSUPPORT:  {"Address family not supported by protocol family", 47, syscall.EAFNOSUPPORT},
-	EADDRINUSE:    {"Address already in use", 48, syscall.EADDRINUSE},
-	EADDRNOTAVAIL: {"Can't assign requested address", 49, syscall.EADDRNOTAVAIL},
-	ENETDOWN:      {"Network is down", 50, syscall.ENETDOWN},
-	ENETUNREACH:   {"Network is unreachable", 51, syscall.ENETUNREACH},
-	ENOBUFS:       {"No buffer space available", 55, syscall.ENOBUFS},
-	EHOSTDOWN:     {"Host is down", 64, syscall.EHOSTDOWN},
-	EHOSTUNREACH:  {"No route to host", 65, syscall.EHOSTUNREACH},
-}
-
-// Error returns the text of strerror(3) on a BSD.
-func (e Errno) Error() string {
-	if entry, ok := errnos[e]; ok {
-		return entry.text
-	}
-	return "Unknown error: " + string(e)
-}
-
-// Number returns FreeBSD's number of the error.
-func (e Errno) Number() int { return errnos[e].number }
-
-// Error says what a request failed with.
-type Error struct {
-	Errno Errno  `json:"errno"`
-	Text  string `json:"text,omitempty"` // more than the errno says, may be empty
-}
-
 // Errorf returns an error of a request with a text of its own.
-func Errorf(errno Errno, format string, args ...any) *Error {
-	return &Error{Errno: errno, Text: fmt.Sprintf(format, args...)}
-}
+func Errorf(e Errno, format string, args ...any) *Error { return errno.Errorf(e, format, args...) }
 
-func (e *Error) Error() string {
-	if e.Text != "" {
-		return e.Text
-	}
-	return e.Errno.Error()
-}
-
-// Is makes errors.Is(err, EEXIST) work on an Error.
-func (e *Error) Is(target error) bool {
-	errno, ok := target.(Errno)
-	return ok && errno == e.Errno
-}
-
-// ErrnoOf returns the errno of any error: its own, that of a system call, or
-// EIO.
-func ErrnoOf(err error) Errno {
-	var own Errno
-	if errors.As(err, &own) {
-		return own
-	}
-	var request *Error
-	if errors.As(err, &request) {
-		return request.Errno
-	}
-	var number syscall.Errno
-	if errors.As(err, &number) {
-		if number == syscall.ENODEV {
-			return ENXIO
-		}
-		for errno, entry := range errnos {
-			if entry.linux == number {
-				return errno
-			}
-		}
-	}
-	return EIO
-}
+// ErrnoOf returns the errno of any error.
+func ErrnoOf(err error) Errno { return errno.Of(err) }
