@@ -27,6 +27,7 @@ type PFCuts = gen.AbiPfCuts
 type PFLeaf = gen.AbiPfLeaf
 type PFRuleCounters = gen.AbiPfRuleCounters
 type PFPool = gen.AbiPfPool
+type PFStateBucket = gen.AbiPfStateBucket
 type PFState = gen.AbiPfState
 type PFStateHead = gen.AbiPfStateHead
 type PFSettings = gen.AbiPfSettings
@@ -312,7 +313,8 @@ const (
 const (
 	PFRulesetLines = uint32(gen.AbiPfLimitsPF_RULESET_LINES)
 	PFStates       = uint32(gen.AbiPfLimitsPF_STATES)
-	PFStateWindow  = uint32(gen.AbiPfLimitsPF_STATE_WINDOW)
+	PFBucketSlots  = uint32(gen.AbiPfLimitsPF_BUCKET_SLOTS)
+	PFBucketWords  = uint32(gen.AbiPfLimitsPF_BUCKET_WORDS)
 	PFRules        = uint32(gen.AbiPfLimitsPF_RULES)
 	PFTableEntries = uint32(gen.AbiPfLimitsPF_TABLE_ENTRIES)
 	PFPools        = uint32(gen.AbiPfLimitsPF_POOLS)

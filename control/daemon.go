@@ -55,7 +55,13 @@ type LoadRequest struct {
 	Mode       loader.Mode `json:"mode,omitempty"`
 	Takeover   bool        `json:"takeover,omitempty"`
 	PFDialect  string      `json:"pf_dialect,omitempty"` // "" keeps what it is
+	// States is how many states pf's table must have room for, 0 for the usual
+	// number. Only the first load can choose.
+	States uint32 `json:"states,omitempty"`
 }
+
+// StatesMax is the largest number of states that a table can be made for.
+const StatesMax = 1 << 23
 
 // LoadReply says what load did, in lines for the user.
 type LoadReply struct {
@@ -147,7 +153,7 @@ func (d *Daemon) start(ctx context.Context, request LoadRequest, fresh bool) (*L
 	if d.private, err = loader.OpenPrivate(d.instance.PrivateNamespace()); err != nil {
 		return nil, err
 	}
-	if d.dp, err = loader.Open(d.instance.PinDir()); err != nil {
+	if d.dp, err = loader.Open(d.instance.PinDir(), loader.Sizes{States: request.States}); err != nil {
 		return nil, err
 	}
 	if d.config, err = loader.NewConfig(d.dp); err != nil {
@@ -360,6 +366,9 @@ func (d *Daemon) Load(request LoadRequest) (*LoadReply, error) {
 	warnings, err := preflight(request)
 	if err != nil {
 		return nil, err
+	}
+	if room := d.pf.engine.Capacity(); request.States > room {
+		return nil, fmt.Errorf("the state table was made for %d states; unload first to make another", room)
 	}
 	if err := d.pf.setDialect(request.PFDialect); err != nil {
 		return nil, err

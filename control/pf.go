@@ -31,7 +31,8 @@ func startFilter(ctx context.Context, d *Daemon) (*filter, error) {
 	m := d.dp.Maps
 	var err error
 	f.engine, err = engine.New(engine.Maps{
-		Rulesets: m["pf_rulesets"], States: m["pf_states"], StateCount: m["pf_state_count"], RuleCounts: m["pf_rule_counts"], RuleEvals: m["pf_rule_evals"],
+		Rulesets: m["pf_rulesets"], States: m["pf_states"], StateIndex: m["pf_state_index"], StateCount: m["pf_state_count"],
+		RuleCounts: m["pf_rule_counts"], RuleEvals: m["pf_rule_evals"],
 		Pools: m["pf_pools"], Set: m["pf_set"], Stats: m["pf_stats"], Table: m["pf_table"], Table6: m["pf_table6"],
 	}, d.config, f)
 	if err != nil {

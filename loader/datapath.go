@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"math/bits"
 	"os"
 	"path/filepath"
 
@@ -92,11 +93,32 @@ func (e *LayoutError) Error() string {
 	return fmt.Sprintf("adopt pinned maps in %s: layout version %d, this program has %d; run `bsdnet unload` first", e.Dir, e.Pinned, e.Own)
 }
 
+// Sizes are those of a new data path that its user chooses. Zero values are
+// the usual sizes. One that is adopted keeps what it has.
+type Sizes struct {
+	States uint32 // states of pf that must find room
+}
+
+// apply sizes the maps of a build.
+func (s Sizes) apply(dir string, spec *ebpf.CollectionSpec) {
+	slots := max(uint32(bpf.PFStates), 2*s.States)
+	slots = 1 << bits.Len32(slots-1)
+	for name, entries := range map[string]uint32{"pf_states": slots, "pf_state_index": slots / bpf.PFBucketSlots} {
+		if pinned, err := ebpf.LoadPinnedMap(filepath.Join(mapDir(dir), name), nil); err == nil {
+			entries = pinned.MaxEntries()
+			pinned.Close()
+		}
+		if m := spec.Maps[name]; m != nil {
+			m.MaxEntries = entries
+		}
+	}
+}
+
 // Open adopts the data path pinned in dir, or loads and pins a new one. Maps
 // are pinned before programs and programs before any link, so that no
 // interface ever runs a switch that can vanish. The directory must be on a
 // bpffs.
-func Open(dir string) (*Datapath, error) {
+func Open(dir string, sizes Sizes) (*Datapath, error) {
 	if err := rlimit.RemoveMemlock(); err != nil {
 		return nil, fmt.Errorf("remove memory lock limit: %w", err)
 	}
@@ -106,14 +128,14 @@ func Open(dir string) (*Datapath, error) {
 		}
 	}
 	dp := &Datapath{Dir: dir, Maps: make(map[string]*ebpf.Map), Programs: make(map[Build]map[string]*ebpf.Program)}
-	if err := dp.open(); err != nil {
+	if err := dp.open(sizes); err != nil {
 		dp.Close()
 		return nil, err
 	}
 	return dp, nil
 }
 
-func (dp *Datapath) open() error {
+func (dp *Datapath) open(sizes Sizes) error {
 	version, pinned, err := openVersion(dp.Dir)
 	if err != nil {
 		return err
@@ -129,6 +151,7 @@ func (dp *Datapath) open() error {
 		if err != nil {
 			return fmt.Errorf("read %s build: %w", build, err)
 		}
+		sizes.apply(dp.Dir, spec)
 		if same && dp.adopt(build, spec) == nil {
 			dp.Adopted = true
 			continue

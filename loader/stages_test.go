@@ -84,7 +84,7 @@ func newRouter(t testing.TB) *router {
 			}
 		}
 		var err error
-		if r.dp, err = Open(dir); err != nil {
+		if r.dp, err = Open(dir, Sizes{}); err != nil {
 			return err
 		}
 		if r.cfg, err = NewConfig(r.dp); err != nil {

@@ -57,6 +57,7 @@ struct {
 	enum pf_peer_state pf_peer_state;
 	enum pf_state_tag pf_state_tag;
 	struct pf_state pf_state;
+	struct pf_state_bucket pf_state_bucket;
 	enum pf_state_flags pf_state_flags;
 	struct pf_settings pf_settings;
 	struct pf_status pf_status;

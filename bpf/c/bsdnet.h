@@ -14,7 +14,7 @@
  * pinned converts or refuses; it never guesses.
  */
 enum abi {
-	ABI_VERSION = 1,
+	ABI_VERSION = 2,
 };
 
 enum limits {
@@ -434,8 +434,9 @@ struct netisr_header {
  */
 enum pf_limits {
 	PF_RULESET_LINES = 1 << 20,
-	PF_STATES = 1 << 18,	/* slots of the state table, a power of two */
-	PF_STATE_WINDOW = 4,	/* slots probed at each of two places */
+	PF_STATES = 1 << 18,	/* slots of the state table unless load asks for more; a power of two */
+	PF_BUCKET_SLOTS = 8,	/* of the two buckets that a state can be in */
+	PF_BUCKET_WORDS = 2,
 	PF_RULES = 1 << 17,	/* counters of rules */
 	PF_TABLE_ENTRIES = 1 << 20,
 	PF_POOLS = 4096,
@@ -684,6 +685,15 @@ enum pf_state_tag {
 };
 
 /*
+ * The index of the state table: for each slot of a bucket 16 bits of the hash
+ * of what is in it, 0 for none, so that a look-up reads two short lines and
+ * then, nearly always, the right slot or none. Changed by 64-bit atomics.
+ */
+struct pf_state_bucket {
+	__u64 marks[PF_BUCKET_WORDS];	/* four slots each, the first in the low bits */
+};
+
+/*
  * A key and, unless it is an alias, the state behind it. The tag is claimed
  * and published with 64-bit atomics; the daemon frees a slot by a compare and
  * swap of it. Addresses and ports in network order, sequence numbers in host
@@ -729,7 +739,9 @@ enum pf_state_flags {
 struct pf_state_head {
 	__u64 count;
 	__u64 seed;
-	__u64 spare[6];
+	__u32 buckets;		/* of the table, less one */
+	__u32 spare1;
+	__u64 spare[5];
 };
 
 /* Settings of pf, written in place by the daemon. */

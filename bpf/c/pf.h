@@ -21,9 +21,9 @@ inline_always void pf_free(struct pf_state *s, __u32 slot)
 		struct pf_state *other = pf_state_slot(s->peer);
 
 		if (other)
-			*(volatile __u64 *)&other->tag = 0;
+			pf_unclaim(other, s->peer);
 	}
-	*(volatile __u64 *)&s->tag = 0;
+	pf_unclaim(s, slot);
 	if (head)
 		__sync_fetch_and_add(&head->count, -1);
 }
@@ -173,16 +173,16 @@ inline_always __u32 pf_insert(struct pf_pdesc *pd, const struct mbuf *m, bool tr
 		alias = pf_claim(hash);
 		other = alias == PF_NOSLOT ? NULL : pf_state_slot(alias);
 		if (!other) {
-			pf_unclaim(s);
+			pf_unclaim(s, slot);
 			goto full;
 		}
 	}
 	pd->claimed[0] = slot;
 	pd->claimed[1] = alias;
 	if (pf_collides(pd, translated, hash, rule_flags)) {
-		pf_unclaim(s);
+		pf_unclaim(s, slot);
 		if (other)
-			pf_unclaim(other);
+			pf_unclaim(other, alias);
 		__sync_fetch_and_add(&head->count, -1);
 		pf_counted(state_insert);
 		return PF_NOSLOT;

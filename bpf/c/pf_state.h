@@ -16,14 +16,40 @@ inline_always struct pf_state *pf_state_slot(__u32 slot)
 	return bpf_map_lookup_elem(&pf_states, &slot);
 }
 
-/* pf_place: where the window of a hash begins; there are two of them. */
-inline_always __u32 pf_place(__u32 hash, __u32 which)
+#define PF_LANES	0x0001000100010001ULL	/* the lowest bit of each mark in a word */
+
+/* pf_bucket: one of the two buckets of a hash. */
+inline_always __u32 pf_bucket(const struct pf_state_head *head, __u32 hash, __u32 which)
 {
 	if (which)
 		hash = hash * 0x9e3779b1 >> 7;
 	else
 		hash >>= 1;
-	return hash & (PF_STATES - 1);
+	return hash & head->buckets;
+}
+
+/* pf_mark: what the index keeps of a hash; never 0. */
+inline_always __u64 pf_mark(__u32 hash)
+{
+	__u64 mark = hash * 0x85ebca6b >> 16;
+
+	return mark ? mark : 1;
+}
+
+/* pf_zero_marks: 1 in each place of four marks that are 0. */
+inline_always __u64 pf_zero_marks(__u64 word)
+{
+	const __u64 low = 0x7fff * PF_LANES;
+
+	return (~(((word & low) + low) | word | low) >> 15) & PF_LANES;
+}
+
+/* pf_bucket_free: the number of free slots of a bucket. */
+inline_always __u32 pf_bucket_free(const struct pf_state_bucket *b)
+{
+	__u64 zero = pf_zero_marks(*(volatile __u64 *)&b->marks[0]) + pf_zero_marks(*(volatile __u64 *)&b->marks[1]);
+
+	return zero * PF_LANES >> 48;
 }
 
 inline_always bool pf_addr_equal(const __u8 *a, const __u8 *b)
@@ -53,77 +79,127 @@ enum pf_find_flags {
 	PF_FIND_BUSY = 1 << 2,		/* states that others are making, too */
 };
 
+/* pf_slot_is: a slot holds, or is to hold, what pf_find looks for. */
+inline_always bool pf_slot_is(const struct pf_pdesc *pd, __u32 slot, __u32 flags, __u32 dir, __u32 proto, __u32 hash)
+{
+	__u8 side = dir == PFIL_IN ? PF_STATE_WIRE : PF_STATE_STACK;
+	const __u8 (*addr)[16] = pd->addr;
+	const __be16 *port = pd->port;
+	const struct pf_state *s = pf_state_slot(slot);
+	__u64 tag;
+
+	if (!s)
+		return false;
+	if (flags & PF_FIND_TRANSLATED) {
+		addr = pd->naddr;
+		port = pd->nport;
+	}
+	tag = *(volatile __u64 *)&s->tag;
+	if ((__u32)tag != hash)
+		return false;
+	if (tag >> 32 < PF_STATE_LIVE)
+		return (flags & PF_FIND_BUSY) && slot != pd->claimed[0] && slot != pd->claimed[1];
+	if (*(__u32 *)s->port != *(__u32 *)port || s->proto != proto || s->af != pd->af || !(s->flags & side) ||
+	    !pf_addr_equal(s->addr[0], addr[0]) || !pf_addr_equal(s->addr[1], addr[1]))
+		return false;
+	return s->ifslot == IFNET_SLOTS || s->ifslot == pd->ifslot || (flags & PF_FIND_ANYIF);
+}
+
 /*
  * pf_find: the slot of the state, expired or not, that packets of a direction
  * with a key of pd belong to; PF_NOSLOT if there is none. A function of its
  * own, so that the verifier walks it once.
  */
-__noinline __u32 pf_find(struct pf_pdesc *pd, __u32 flags, __u32 dir, __u32 proto, __u32 hash)
+__noinline __u32 pf_find(const struct pf_pdesc *pd, __u32 flags, __u32 dir, __u32 proto, __u32 hash)
 {
-	__u8 side = dir == PFIL_IN ? PF_STATE_WIRE : PF_STATE_STACK;
-	const __u8 (*addr)[16];
-	const __be16 *port;
-	__u32 ifslot, af;
+	const struct pf_state_head *head = pf_state_head_get();
+	__u64 mark = pf_mark(hash);
 
-	if (!pd)
+	if (!pd || !head)
 		return PF_NOSLOT;
-	addr = pd->addr;
-	port = pd->port;
-	if (flags & PF_FIND_TRANSLATED) {
-		addr = pd->naddr;
-		port = pd->nport;
-	}
-	ifslot = pd->ifslot;
-	af = pd->af;
-#pragma unroll
-	for (__u32 i = 0; i < 2 * PF_STATE_WINDOW; i++) {
-		__u32 slot = (pf_place(hash, i / PF_STATE_WINDOW) + i % PF_STATE_WINDOW) & (PF_STATES - 1);
-		struct pf_state *s = pf_state_slot(slot);
-		__u64 tag;
+	for (__u32 word = 0; word < 2 * PF_BUCKET_WORDS; word++) {
+		__u32 bucket = pf_bucket(head, hash, word / PF_BUCKET_WORDS);
+		struct pf_state_bucket *b = bpf_map_lookup_elem(&pf_state_index, &bucket);
+		__u64 same;
 
-		if (!s)
+		if (!b)
 			return PF_NOSLOT;
-		tag = *(volatile __u64 *)&s->tag;
-		if ((__u32)tag != hash)
-			continue;
-		if (tag >> 32 < PF_STATE_LIVE) {
-			if ((flags & PF_FIND_BUSY) && slot != pd->claimed[0] && slot != pd->claimed[1])
+		same = pf_zero_marks(*(volatile __u64 *)&b->marks[word % PF_BUCKET_WORDS] ^ mark * PF_LANES);
+		for (__u32 lane = 0; same && lane < 4; lane++, same >>= 16) {
+			__u32 slot = bucket * PF_BUCKET_SLOTS + word % PF_BUCKET_WORDS * 4 + lane;
+
+			if ((same & 1) && pf_slot_is(pd, slot, flags, dir, proto, hash))
 				return slot;
-			continue;
 		}
-		if (*(__u32 *)s->port != *(__u32 *)port || s->proto != proto || s->af != af ||
-		    !(s->flags & side) || !pf_addr_equal(s->addr[0], addr[0]) ||
-		    !pf_addr_equal(s->addr[1], addr[1]))
-			continue;
-		if (s->ifslot != IFNET_SLOTS && s->ifslot != ifslot && !(flags & PF_FIND_ANYIF))
-			continue;
-		return slot;
 	}
 	return PF_NOSLOT;
+}
+
+/* pf_mark_set: the index learns of a slot; a barrier, too. */
+inline_always void pf_mark_set(struct pf_state_bucket *b, __u32 lane, __u32 hash)
+{
+	__u64 before = __sync_fetch_and_or(&b->marks[lane / 4 % PF_BUCKET_WORDS], pf_mark(hash) << (lane % 4 * 16));
+
+	opaque(before);
+}
+
+/* pf_mark_clear: the index forgets a slot; a barrier, too. */
+inline_always void pf_mark_clear(__u32 slot)
+{
+	__u32 bucket = slot / PF_BUCKET_SLOTS, lane = slot % PF_BUCKET_SLOTS;
+	struct pf_state_bucket *b = bpf_map_lookup_elem(&pf_state_index, &bucket);
+	__u64 before;
+
+	if (!b)
+		return;
+	before = __sync_fetch_and_and(&b->marks[lane / 4], ~(0xffffULL << (lane % 4 * 16)));
+	opaque(before);
 }
 
 /*
- * pf_claim: takes a free slot for a hash; it is busy until its tag is
- * published. PF_NOSLOT: both windows are full.
+ * pf_claim: takes a free slot for a hash, in its emptier bucket; the slot is
+ * busy until its tag is published. PF_NOSLOT: both buckets are full.
  */
-inline_always __u32 pf_claim(__u32 hash)
+__noinline __u32 pf_claim(__u32 hash)
 {
-#pragma unroll
-	for (__u32 i = 0; i < 2 * PF_STATE_WINDOW; i++) {
-		__u32 slot = (pf_place(hash, i / PF_STATE_WINDOW) + i % PF_STATE_WINDOW) & (PF_STATES - 1);
-		struct pf_state *s = pf_state_slot(slot);
+	const struct pf_state_head *head = pf_state_head_get();
+	__u32 bucket[2], first;
+	struct pf_state_bucket *b[2];
 
+	if (!head)
+		return PF_NOSLOT;
+	bucket[0] = pf_bucket(head, hash, 0);
+	bucket[1] = pf_bucket(head, hash, 1);
+	b[0] = bpf_map_lookup_elem(&pf_state_index, &bucket[0]);
+	b[1] = bpf_map_lookup_elem(&pf_state_index, &bucket[1]);
+	if (!b[0] || !b[1])
+		return PF_NOSLOT;
+	/* Look-ups begin with the first, so it gets more. */
+	first = pf_bucket_free(b[0]) >= PF_BUCKET_SLOTS / 2 || pf_bucket_free(b[0]) >= pf_bucket_free(b[1]) ? 0 : 1;
+	for (__u32 i = 0; i < 2 * PF_BUCKET_SLOTS; i++) {
+		__u32 which = first ^ (i >= PF_BUCKET_SLOTS), lane = i % PF_BUCKET_SLOTS, slot;
+		struct pf_state_bucket *in = which ? b[1] : b[0];
+		struct pf_state *s;
+
+		if (*(volatile __u64 *)&in->marks[lane / 4] >> (lane % 4 * 16) & 0xffff)
+			continue;
+		slot = (which ? bucket[1] : bucket[0]) * PF_BUCKET_SLOTS + lane;
+		s = pf_state_slot(slot);
 		if (!s)
 			return PF_NOSLOT;
 		if (!*(volatile __u64 *)&s->tag &&
-		    __sync_val_compare_and_swap(&s->tag, 0, (__u64)PF_STATE_BUSY << 32 | hash) == 0)
+		    __sync_val_compare_and_swap(&s->tag, 0, (__u64)PF_STATE_BUSY << 32 | hash) == 0) {
+			pf_mark_set(in, lane, hash);
 			return slot;
+		}
 	}
 	return PF_NOSLOT;
 }
 
-inline_always void pf_unclaim(struct pf_state *s)
+/* pf_unclaim: gives a slot back. */
+inline_always void pf_unclaim(struct pf_state *s, __u32 slot)
 {
+	pf_mark_clear(slot);
 	*(volatile __u64 *)&s->tag = 0;
 }
 

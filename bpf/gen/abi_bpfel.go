@@ -16,7 +16,7 @@ import (
 type AbiAbi uint32
 
 const (
-	AbiAbiABI_VERSION AbiAbi = 1
+	AbiAbiABI_VERSION AbiAbi = 2
 )
 
 type AbiArpKey struct {
@@ -340,7 +340,8 @@ type AbiPfLimits uint32
 const (
 	AbiPfLimitsPF_RULESET_LINES AbiPfLimits = 1048576
 	AbiPfLimitsPF_STATES        AbiPfLimits = 262144
-	AbiPfLimitsPF_STATE_WINDOW  AbiPfLimits = 4
+	AbiPfLimitsPF_BUCKET_SLOTS  AbiPfLimits = 8
+	AbiPfLimitsPF_BUCKET_WORDS  AbiPfLimits = 2
 	AbiPfLimitsPF_RULES         AbiPfLimits = 131072
 	AbiPfLimitsPF_TABLE_ENTRIES AbiPfLimits = 1048576
 	AbiPfLimitsPF_POOLS         AbiPfLimits = 4096
@@ -590,6 +591,11 @@ type AbiPfState struct {
 	Spare       uint16
 }
 
+type AbiPfStateBucket struct {
+	_     structs.HostLayout
+	Marks [2]uint64
+}
+
 type AbiPfStateFlags uint32
 
 const (
@@ -602,10 +608,12 @@ const (
 )
 
 type AbiPfStateHead struct {
-	_     structs.HostLayout
-	Count uint64
-	Seed  uint64
-	Spare [6]uint64
+	_       structs.HostLayout
+	Count   uint64
+	Seed    uint64
+	Buckets uint32
+	Spare1  uint32
+	Spare   [5]uint64
 }
 
 type AbiPfStateTag uint32

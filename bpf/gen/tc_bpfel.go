@@ -32,6 +32,7 @@ const (
 	TcMapPfRulesets    = "pf_rulesets"
 	TcMapPfSet         = "pf_set"
 	TcMapPfStateCount  = "pf_state_count"
+	TcMapPfStateIndex  = "pf_state_index"
 	TcMapPfStates      = "pf_states"
 	TcMapPfStats       = "pf_stats"
 	TcMapPfTable       = "pf_table"
@@ -144,6 +145,7 @@ type TcMapSpecs struct {
 	PfRulesets   *ebpf.MapSpec `ebpf:"pf_rulesets"`
 	PfSet        *ebpf.MapSpec `ebpf:"pf_set"`
 	PfStateCount *ebpf.MapSpec `ebpf:"pf_state_count"`
+	PfStateIndex *ebpf.MapSpec `ebpf:"pf_state_index"`
 	PfStates     *ebpf.MapSpec `ebpf:"pf_states"`
 	PfStats      *ebpf.MapSpec `ebpf:"pf_stats"`
 	PfTable      *ebpf.MapSpec `ebpf:"pf_table"`
@@ -198,6 +200,7 @@ type TcMaps struct {
 	PfRulesets   *ebpf.Map `ebpf:"pf_rulesets"`
 	PfSet        *ebpf.Map `ebpf:"pf_set"`
 	PfStateCount *ebpf.Map `ebpf:"pf_state_count"`
+	PfStateIndex *ebpf.Map `ebpf:"pf_state_index"`
 	PfStates     *ebpf.Map `ebpf:"pf_states"`
 	PfStats      *ebpf.Map `ebpf:"pf_stats"`
 	PfTable      *ebpf.Map `ebpf:"pf_table"`
@@ -228,6 +231,7 @@ func (m *TcMaps) Close() error {
 		m.PfRulesets,
 		m.PfSet,
 		m.PfStateCount,
+		m.PfStateIndex,
 		m.PfStates,
 		m.PfStats,
 		m.PfTable,

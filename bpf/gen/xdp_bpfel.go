@@ -32,6 +32,7 @@ const (
 	XdpMapPfRulesets    = "pf_rulesets"
 	XdpMapPfSet         = "pf_set"
 	XdpMapPfStateCount  = "pf_state_count"
+	XdpMapPfStateIndex  = "pf_state_index"
 	XdpMapPfStates      = "pf_states"
 	XdpMapPfStats       = "pf_stats"
 	XdpMapPfTable       = "pf_table"
@@ -143,6 +144,7 @@ type XdpMapSpecs struct {
 	PfRulesets   *ebpf.MapSpec `ebpf:"pf_rulesets"`
 	PfSet        *ebpf.MapSpec `ebpf:"pf_set"`
 	PfStateCount *ebpf.MapSpec `ebpf:"pf_state_count"`
+	PfStateIndex *ebpf.MapSpec `ebpf:"pf_state_index"`
 	PfStates     *ebpf.MapSpec `ebpf:"pf_states"`
 	PfStats      *ebpf.MapSpec `ebpf:"pf_stats"`
 	PfTable      *ebpf.MapSpec `ebpf:"pf_table"`
@@ -198,6 +200,7 @@ type XdpMaps struct {
 	PfRulesets   *ebpf.Map `ebpf:"pf_rulesets"`
 	PfSet        *ebpf.Map `ebpf:"pf_set"`
 	PfStateCount *ebpf.Map `ebpf:"pf_state_count"`
+	PfStateIndex *ebpf.Map `ebpf:"pf_state_index"`
 	PfStates     *ebpf.Map `ebpf:"pf_states"`
 	PfStats      *ebpf.Map `ebpf:"pf_stats"`
 	PfTable      *ebpf.Map `ebpf:"pf_table"`
@@ -229,6 +232,7 @@ func (m *XdpMaps) Close() error {
 		m.PfRulesets,
 		m.PfSet,
 		m.PfStateCount,
+		m.PfStateIndex,
 		m.PfStates,
 		m.PfStats,
 		m.PfTable,

@@ -31,7 +31,7 @@ func loadCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "load",
 		Usage:     "put interfaces under the data path, and start the daemon if it does not run",
-		UsageText: "bsdnet load [-i IF ... | -i any] [-f rc.conf] [--mode auto|xdp|tc] [--takeover] [--foreground]",
+		UsageText: "bsdnet load [-i IF ... | -i any] [-f rc.conf] [--mode auto|xdp|tc] [--states N] [--takeover] [--foreground]",
 		Description: "Returns when the fast path is ready. Without -i, the interfaces named in rc.conf are taken.\n" +
 			"A second load adds interfaces. Nothing is forwarded until net.inet.ip.forwarding (gateway_enable)\n" +
 			"or net.inet6.ip6.forwarding (ipv6_gateway_enable) is on.",
@@ -40,6 +40,7 @@ func loadCommand() *cli.Command {
 			&cli.StringFlag{Name: "file", Aliases: []string{"f"}, Usage: "configuration in the form of rc.conf(5)"},
 			&cli.StringFlag{Name: "mode", Value: "auto", Usage: "build to use: auto, xdp (native) or tc"},
 			&cli.BoolFlag{Name: "takeover", Usage: "load also where Linux filters or translates forwarded packets, and replace other XDP programs"},
+			&cli.UintFlag{Name: "states", Usage: "make pf's table large enough for `N` states (set limit states); 256 bytes each"},
 			&cli.BoolFlag{Name: "foreground", Usage: "stay in the foreground; for service managers (Type=notify)"},
 		},
 		Action: load,
@@ -84,7 +85,11 @@ func loadRequest(c *cli.Context) (control.LoadRequest, map[string]string, error)
 	if err != nil {
 		return control.LoadRequest{}, nil, usageError{fmt.Errorf("load: %w", err)}
 	}
-	request := control.LoadRequest{Mode: mode, Takeover: c.Bool("takeover")}
+	states := c.Uint("states")
+	if states > control.StatesMax {
+		return control.LoadRequest{}, nil, usageError{fmt.Errorf("load: --states: at most %d", control.StatesMax)}
+	}
+	request := control.LoadRequest{Mode: mode, Takeover: c.Bool("takeover"), States: uint32(states)}
 	for _, name := range c.StringSlice("interface") {
 		if name == "any" {
 			request.Any = true

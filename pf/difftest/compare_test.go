@@ -93,12 +93,13 @@ func (r *router) begin(build loader.Build, text string) *trial {
 func (x *trial) end() {
 	x.compareCounters()
 	if x.failed {
-		clear(x.states.Values)
+		x.clearStates()
 	}
 	for _, s := range x.firewall.States() {
 		for _, key := range []reference.Key{s.Wire, s.Stack} {
 			if slot, ok := x.lookup(key, s.Protocol, 0, 0); ok {
 				x.states.Values[slot] = bpf.PFState{}
+				x.marks.Values[slot/bpf.PFBucketSlots].Marks[slot%bpf.PFBucketSlots/4] &^= 0xffff << (slot % 4 * 16)
 			}
 		}
 	}
@@ -478,12 +479,12 @@ func (x *trial) lookup(key reference.Key, protocol uint8, kind uint64, sides uin
 		af = 6
 	}
 	hash := x.hash(addr, port, protocol, af)
-	for i := range 2 * bpf.PFStateWindow {
+	for i := range 2 * bpf.PFBucketSlots {
 		place := hash >> 1
-		if i >= bpf.PFStateWindow {
+		if i >= bpf.PFBucketSlots {
 			place = hash * 0x9e3779b1 >> 7
 		}
-		slot := (place&(bpf.PFStates-1) + i%bpf.PFStateWindow) & (bpf.PFStates - 1)
+		slot := place&x.head.Values[0].Buckets*bpf.PFBucketSlots + i%bpf.PFBucketSlots
 		s := &x.states.Values[slot]
 		if s.Addr == addr && s.Port == port && s.Proto == protocol && s.Af == af && s.Tag>>32 >= uint64(bpf.PFStateLive) &&
 			(kind == 0 || s.Tag>>32 == kind) && s.Flags&sides == sides {

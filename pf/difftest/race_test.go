@@ -20,7 +20,7 @@ func TestSimultaneous(t *testing.T) {
 	const flows = 3000
 	r := newRouter(t)
 	x := r.begin(loader.XDP, "nat on em1 inet proto udp from any to any port 53 -> 203.0.113.100 static-port\npass\n")
-	defer clear(r.states.Values)
+	defer r.clearStates()
 	packets := make([][]byte, flows)
 	for i := range packets {
 		w := wire{Payload: make([]byte, 30)}
@@ -59,6 +59,10 @@ func TestSimultaneous(t *testing.T) {
 	live := uint64(0)
 	for slot := range x.states.Values {
 		s := &x.states.Values[slot]
+		marks := x.marks.Values[uint32(slot)/bpf.PFBucketSlots].Marks
+		if mark := marks[slot%int(bpf.PFBucketSlots)/4] >> (slot % 4 * 16) & 0xffff; (mark != 0) != (s.Tag != 0) {
+			t.Errorf("slot %d: tag %#x, mark %#x in the index", slot, s.Tag, mark)
+		}
 		switch s.Tag >> 32 {
 		case uint64(bpf.PFStateBusy):
 			t.Errorf("slot %d stays taken", slot)

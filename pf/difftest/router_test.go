@@ -79,6 +79,7 @@ type router struct {
 	slot   map[string]uint32
 	mirror *loader.IfnetMirror
 	states *bpf.Array[bpf.PFState]
+	marks  *bpf.Array[bpf.PFStateBucket]
 	head   *bpf.Array[bpf.PFStateHead]
 	ticks  *ebpf.Program
 	hertz  uint32
@@ -95,8 +96,14 @@ func newRouter(t testing.TB) *router {
 	return r
 }
 
+// clearStates empties the table of states.
+func (r *router) clearStates() {
+	clear(r.states.Values)
+	clear(r.marks.Values)
+}
+
 func (r *router) open(dir string) (err error) {
-	if r.dp, err = loader.Open(dir); err != nil {
+	if r.dp, err = loader.Open(dir, loader.Sizes{}); err != nil {
 		return err
 	}
 	r.Cleanup(func() { r.dp.Close() })
@@ -120,6 +127,10 @@ func (r *router) open(dir string) (err error) {
 		return err
 	}
 	r.Cleanup(func() { r.states.Close() })
+	if r.marks, err = bpf.MapArray[bpf.PFStateBucket](r.dp.Maps["pf_state_index"]); err != nil {
+		return err
+	}
+	r.Cleanup(func() { r.marks.Close() })
 	if r.head, err = bpf.MapArray[bpf.PFStateHead](r.dp.Maps["pf_state_count"]); err != nil {
 		return err
 	}
@@ -129,7 +140,8 @@ func (r *router) open(dir string) (err error) {
 	}
 	m := r.dp.Maps
 	r.engine, err = engine.New(engine.Maps{
-		Rulesets: m["pf_rulesets"], States: m["pf_states"], StateCount: m["pf_state_count"], RuleCounts: m["pf_rule_counts"], RuleEvals: m["pf_rule_evals"],
+		Rulesets: m["pf_rulesets"], States: m["pf_states"], StateIndex: m["pf_state_index"], StateCount: m["pf_state_count"],
+		RuleCounts: m["pf_rule_counts"], RuleEvals: m["pf_rule_evals"],
 		Pools: m["pf_pools"], Set: m["pf_set"], Stats: m["pf_stats"], Table: m["pf_table"], Table6: m["pf_table6"],
 	}, r.config, interfaces{r})
 	if err != nil {

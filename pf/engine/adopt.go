@@ -54,14 +54,14 @@ func (e *Engine) adopt(c *Connection) bool {
 		atomic.AddUint64(count, ^uint64(0))
 		return false
 	}
-	slot, ok := e.claim(hash)
+	slot, ok := e.states.claim(hash)
 	if !ok {
 		atomic.AddUint64(count, ^uint64(0))
 		return false
 	}
 	s.Peer, s.Creation = slot, e.clock.jiffies()
 	s.Expire = s.Creation
-	place := &e.states.Values[slot]
+	place := &e.states.slots.Values[slot]
 	s.Tag = place.Tag // busy until it is published
 	*place = s
 	atomic.StoreUint64(&place.Tag, uint64(bpf.PFStateLive)<<32|uint64(hash))
@@ -83,35 +83,13 @@ func stateHash(s *bpf.PFState, seed uint64) uint32 {
 	return uint32(h) | 1
 }
 
-// slots calls f with the slots where a hash may be, in the order of the data
-// path, until f says that it is done.
-func (e *Engine) slots(hash uint32, f func(slot uint32) (done bool)) {
-	for _, place := range []uint32{hash >> 1, hash * 0x9e3779b1 >> 7} {
-		for i := range uint32(bpf.PFStateWindow) {
-			if f((place&(bpf.PFStates-1) + i) & (bpf.PFStates - 1)) {
-				return
-			}
-		}
-	}
-}
-
 func (e *Engine) hasState(want *bpf.PFState, hash uint32) (found bool) {
-	e.slots(hash, func(slot uint32) bool {
-		s := &e.states.Values[slot]
+	e.states.each(hash, func(slot uint32) bool {
+		s := &e.states.slots.Values[slot]
 		tag := atomic.LoadUint64(&s.Tag)
 		found = uint32(tag) == hash && tag>>32 >= uint64(bpf.PFStateLive) && s.Addr == want.Addr && s.Port == want.Port &&
 			s.Proto == want.Proto && s.Af == want.Af
 		return found
 	})
 	return found
-}
-
-// claim takes a free slot for a hash.
-func (e *Engine) claim(hash uint32) (claimed uint32, ok bool) {
-	e.slots(hash, func(slot uint32) bool {
-		ok = atomic.CompareAndSwapUint64(&e.states.Values[slot].Tag, 0, uint64(bpf.PFStateBusy)<<32|uint64(hash))
-		claimed = slot
-		return ok
-	})
-	return claimed, ok
 }

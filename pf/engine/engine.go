@@ -28,6 +28,7 @@ const (
 type Maps struct {
 	Rulesets   *ebpf.Map
 	States     *ebpf.Map
+	StateIndex *ebpf.Map
 	StateCount *ebpf.Map
 	RuleCounts *ebpf.Map
 	RuleEvals  *ebpf.Map
@@ -60,7 +61,7 @@ type Engine struct {
 	maps       Maps
 	config     Configuration
 	interfaces Interfaces
-	states     *bpf.Array[bpf.PFState]
+	states     *stateTable
 	head       *bpf.Array[bpf.PFStateHead]
 	pools      *bpf.Array[bpf.PFPool]
 	settings   *bpf.Array[bpf.PFSettings]
@@ -85,10 +86,10 @@ func New(maps Maps, config Configuration, interfaces Interfaces) (*Engine, error
 	if e.clock, err = newClock(); err != nil {
 		return nil, err
 	}
-	if e.states, err = bpf.MapArray[bpf.PFState](maps.States); err != nil {
-		return nil, err
-	}
 	if e.head, err = bpf.MapArray[bpf.PFStateHead](maps.StateCount); err != nil {
+		return nil, errors.Join(err, e.Close())
+	}
+	if e.states, err = openStateTable(maps, &e.head.Values[0]); err != nil {
 		return nil, errors.Join(err, e.Close())
 	}
 	if e.pools, err = bpf.MapArray[bpf.PFPool](maps.Pools); err != nil {
@@ -107,7 +108,7 @@ func New(maps Maps, config Configuration, interfaces Interfaces) (*Engine, error
 func (e *Engine) Close() error {
 	errs := []error{e.clock.program.Close()}
 	if e.states != nil {
-		errs = append(errs, e.states.Close())
+		errs = append(errs, e.states.close())
 	}
 	if e.head != nil {
 		errs = append(errs, e.head.Close())
@@ -195,6 +196,10 @@ func (e *Engine) load(rs *conf.Ruleset, renew func(*conf.Table) bool) ([]program
 		e.forget(env.used, false)
 		return nil, fmt.Errorf("load ruleset: %d lines, at most %d", n, bpf.PFRulesetLines)
 	}
+	if err := e.checkLimits(rs.Options); err != nil {
+		e.forget(env.used, false)
+		return nil, err
+	}
 	numbers, err := e.fillTables(compiled, rs.Options.Limits, renew)
 	if err != nil {
 		e.forget(env.used, false)
@@ -279,8 +284,8 @@ func (e *Engine) inForce() map[program.Identity]bool {
 // not go to another rule.
 func (e *Engine) inStates() map[uint32]bool {
 	slots := make(map[uint32]bool)
-	for i := range e.states.Values {
-		s := &e.states.Values[i]
+	for i := range e.states.slots.Values {
+		s := &e.states.slots.Values[i]
 		if atomic.LoadUint64(&s.Tag)>>32 == uint64(bpf.PFStateLive) {
 			slots[s.Rule], slots[s.Translation] = true, true
 		}

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"fmt"
+	"math"
 	"net/netip"
 	"strings"
 	"sync/atomic"
@@ -58,11 +59,29 @@ var timeouts = [...]conf.Timeout{
 	bpf.PftmAdaptiveEnd:      conf.TimeoutAdaptiveEnd,
 }
 
+// StatesLimitError is a limit of states beyond what the table was made for.
+type StatesLimitError struct{ Limit, Capacity uint32 }
+
+func (e *StatesLimitError) Error() string {
+	return fmt.Sprintf("set limit states %d: the state table has room for %d; load with --states %d", e.Limit, e.Capacity, e.Limit)
+}
+
+// Capacity is the largest limit of states that the table can keep.
+func (e *Engine) Capacity() uint32 { return e.states.capacity() }
+
+// checkLimits reports a limit that cannot be kept.
+func (e *Engine) checkLimits(o conf.Options) error {
+	if limit, most := o.Limits[conf.LimitStates], e.states.capacity(); limit > most && limit != math.MaxUint32 {
+		return &StatesLimitError{Limit: limit, Capacity: most}
+	}
+	return nil
+}
+
 // apply writes limits and timeouts, each with one store.
 func (e *Engine) apply(o conf.Options) {
 	set := &e.settings.Values[0]
 	limit := o.Limits[conf.LimitStates]
-	if most := bpf.PFStates / 2; limit == 0 || limit > most {
+	if most := e.states.capacity(); limit == 0 || limit > most {
 		limit = most
 	}
 	atomic.StoreUint32(&set.StatesLimit, limit)
@@ -113,8 +132,8 @@ func (e *Engine) States() []State {
 	now := e.clock.jiffies()
 	count := atomic.LoadUint64(&e.head.Values[0].Count)
 	var states []State
-	for i := range e.states.Values {
-		s := &e.states.Values[i]
+	for i := range e.states.slots.Values {
+		s := &e.states.slots.Values[i]
 		tag := atomic.LoadUint64(&s.Tag)
 		if tag>>32 != uint64(bpf.PFStateLive) {
 			continue
@@ -147,8 +166,8 @@ func (e *Engine) read(slot uint32, s *bpf.PFState, now uint32, count uint64) Sta
 	}
 	own := key(s)
 	other := own
-	if s.Peer != slot && s.Peer < uint32(len(e.states.Values)) {
-		other = key(&e.states.Values[s.Peer])
+	if s.Peer != slot && s.Peer < uint32(len(e.states.slots.Values)) {
+		other = key(&e.states.slots.Values[s.Peer])
 	}
 	state.Wire, state.Stack = own, other
 	if state.Direction == conf.Out {
@@ -190,25 +209,11 @@ func (e *Engine) Count() (count uint64, limit uint32) {
 	return atomic.LoadUint64(&e.head.Values[0].Count), atomic.LoadUint32(&e.settings.Values[0].StatesLimit)
 }
 
-// free ends a state, if it is still the one that was seen.
-func (e *Engine) freeState(slot uint32, tag uint64) bool {
-	s := &e.states.Values[slot]
-	if !atomic.CompareAndSwapUint64(&s.Tag, tag, uint64(bpf.PFStateBusy)<<32) {
-		return false
-	}
-	if s.Peer != slot && s.Peer < uint32(len(e.states.Values)) {
-		atomic.StoreUint64(&e.states.Values[s.Peer].Tag, 0)
-	}
-	atomic.StoreUint64(&s.Tag, 0)
-	atomic.AddUint64(&e.head.Values[0].Count, ^uint64(0))
-	return true
-}
-
 // Kill ends the states that match and returns how many.
 func (e *Engine) Kill(match func(*State) bool) int {
 	killed := 0
 	for _, state := range e.States() {
-		if match(&state) && e.freeState(state.slot, state.tag) {
+		if match(&state) && e.states.free(state.slot, state.tag) {
 			killed++
 		}
 	}
@@ -221,7 +226,7 @@ func (e *Engine) Purge(ctx context.Context) {
 	const parts, period = 40, 100 * time.Millisecond
 	ticker := time.NewTicker(period)
 	defer ticker.Stop()
-	size := len(e.states.Values) / parts
+	size := len(e.states.slots.Values) / parts
 	for part := 0; ; part = (part + 1) % parts {
 		select {
 		case <-ctx.Done():
@@ -236,14 +241,14 @@ func (e *Engine) purge(from, to int) {
 	now := e.clock.jiffies()
 	count := atomic.LoadUint64(&e.head.Values[0].Count)
 	for i := from; i < to; i++ {
-		s := &e.states.Values[i]
+		s := &e.states.slots.Values[i]
 		tag := atomic.LoadUint64(&s.Tag)
 		if tag>>32 != uint64(bpf.PFStateLive) {
 			continue
 		}
 		idle := now - atomic.LoadUint32(&s.Expire)
 		if idle > e.timeout(s.Timeout, count) && idle < 1<<31 {
-			e.freeState(uint32(i), tag)
+			e.states.free(uint32(i), tag)
 		}
 	}
 }
