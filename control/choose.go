@@ -24,7 +24,7 @@ func chooseInterfaces(request LoadRequest) ([]netlink.Link, error) {
 			errs = append(errs, fmt.Errorf("interface %s does not exist", name))
 			continue
 		}
-		if name == loader.NetisrName {
+		if name == loader.NetisrName || device.Attrs().Group == loader.CloneGroup {
 			errs = append(errs, fmt.Errorf("interface %s is bsdnet's own", name))
 			continue
 		}
@@ -43,7 +43,7 @@ func anyInterfaces() ([]netlink.Link, error) {
 	var devices []netlink.Link
 	for _, device := range all {
 		attrs := device.Attrs()
-		if attrs.EncapType != "ether" || attrs.MasterIndex != 0 || attrs.Name == loader.NetisrName {
+		if attrs.EncapType != "ether" || attrs.MasterIndex != 0 || attrs.Name == loader.NetisrName || attrs.Group == loader.CloneGroup {
 			continue
 		}
 		switch device.Type() {

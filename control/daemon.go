@@ -182,6 +182,9 @@ func (d *Daemon) start(ctx context.Context, request LoadRequest, fresh bool) (*L
 			return nil, err
 		}
 	}
+	if err := d.ioctl.Adopt(); err != nil {
+		return nil, fmt.Errorf("adopt clones: %w", err)
+	}
 	d.route, err = route.New(d.ifnet, route.Maps{
 		Inet: d.dp.Maps["rt_inet"], Inet6: d.dp.Maps["rt_inet6"], Nexthop: d.dp.Maps["nexthop"],
 		Arp: d.dp.Maps["arp"], Nd6: d.dp.Maps["nd6"], Generation: d.config.FIBGeneration(),
@@ -250,7 +253,7 @@ func (d *Daemon) startInterfaces(ctx context.Context) error {
 	if err := d.ifnet.Follow(ctx, func(err error) { d.log.Error("interface events lost", "err", err) }); err != nil {
 		return err
 	}
-	if d.ioctl, err = ifnet.NewIoctl(d.ifnet, d.instance.kept(), d.ifData); err != nil {
+	if err := d.startCloners(ctx); err != nil {
 		return err
 	}
 	if err := d.ifnet.Place(d.veth.HostIndex, ifnet.RoleNetisr); err != nil {

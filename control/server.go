@@ -27,19 +27,19 @@ const ReaderGroup = "bsdnet"
 type APIError struct {
 	Message string     `json:"error"`
 	Code    string     `json:"code,omitempty"`
-	Routing *api.Error `json:"routing,omitempty"`
+	Request *api.Error `json:"errno,omitempty"` // of a request to the stack
 }
 
 func (e *APIError) Error() string { return e.Message }
 
 const codeNoInstance = "no_instance"
 
-// Unwrap gives back what the error was on the daemon's side: the routing
-// system's with its errno, or ErrNoInstance.
+// Unwrap gives back what the error was on the daemon's side: that of a request
+// with its errno, or ErrNoInstance.
 func (e *APIError) Unwrap() error {
 	switch {
-	case e.Routing != nil:
-		return e.Routing
+	case e.Request != nil:
+		return e.Request
 	case e.Code == codeNoInstance:
 		return ErrNoInstance
 	}
@@ -269,11 +269,14 @@ func (c call) serve(w http.ResponseWriter, r *http.Request) {
 func writeError(w http.ResponseWriter, err error) {
 	out := &APIError{Message: err.Error()}
 	var routing *api.Error
+	var number api.Errno
 	var unknown *UnknownNameError
 	status := http.StatusBadRequest
 	switch {
 	case errors.As(err, &routing):
-		out.Routing = routing
+		out.Request = routing
+	case errors.As(err, &number):
+		out.Request = &api.Error{Errno: number}
 	case errors.As(err, &unknown):
 		out.Code = "unknown_name"
 	case errors.Is(err, ErrNoInstance):

@@ -66,7 +66,7 @@ func removeLog(instance Instance) error {
 
 // restore detaches every interface and undoes what was changed on it.
 func restore(instance Instance, record *Record) error {
-	var errs []error
+	errs := []error{instance.removeClones()}
 	for _, entry := range record.Interfaces {
 		errs = append(errs, loader.DetachPinned(instance.PinDir(), entry.Index), entry.restore())
 	}

@@ -19,7 +19,9 @@ type Clone struct {
 	Index   int       `json:"index"`
 	Stack   int       `json:"stack,omitempty"`   // index of its end in the private namespace
 	Partner int       `json:"partner,omitempty"` // index of the other end of an epair
-	Vlan    *api.Vlan `json:"vlan,omitempty"`
+	Vlan    *api.Vlan `json:"vlan,omitempty"`    // attached: its tag
+	Parent  int       `json:"parent,omitempty"`  // index
+	Lladdr  string    `json:"lladdr,omitempty"`  // that it last took from its parent
 }
 
 // Cloner makes interfaces of one kind. Calls do not overlap.
@@ -41,6 +43,18 @@ type matcher interface {
 
 // mtuLimiter is a cloner whose interfaces may not have any MTU.
 type mtuLimiter interface{ MTULimit(ifp *Ifnet) int }
+
+// adopter is a cloner with interfaces that outlive the daemon. It puts right
+// what it can and returns those that are lost.
+type adopter interface {
+	Adopt(clones []*Clone) (lost []*Clone)
+}
+
+// dependent is a cloner whose interfaces depend on others. It is told which
+// interfaces changed and reports whether clones did.
+type dependent interface {
+	Changed(indexes map[int]bool, clones []*Clone) bool
+}
 
 // unitMax is the largest unit, IF_MAXUNIT.
 const unitMax = 0x7fff

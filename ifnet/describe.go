@@ -89,7 +89,7 @@ func (i *Ioctl) describe(ifp *Ifnet, link netlink.Link, addrs []netlink.Addr) ap
 		}
 		if k.Clone != nil {
 			out.Cloner = k.Clone.Cloner
-			out.Vlan = k.Clone.Vlan
+			out.Vlan = i.vlanOf(k.Clone)
 		}
 	}
 	if ifp.Type == "tuntap" || ifp.Type == "tun" {
@@ -105,6 +105,21 @@ func (i *Ioctl) describe(ifp *Ifnet, link netlink.Link, addrs []netlink.Addr) ap
 	})
 	i.counters(&out, ifp, attrs.Statistics)
 	return out
+}
+
+// vlanOf is the tag of a vlan, under its parent's present name.
+func (i *Ioctl) vlanOf(clone *Clone) *api.Vlan {
+	if clone.Cloner != "vlan" {
+		return nil
+	}
+	if clone.Vlan == nil {
+		return &api.Vlan{Proto: api.Vlan8021Q}
+	}
+	v := *clone.Vlan
+	if parent, ok := i.table.ByIndex(clone.Parent); ok {
+		v.Parent = parent.Name
+	}
+	return &v
 }
 
 // counters joins those of the device with those of the data path, which takes

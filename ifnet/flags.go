@@ -159,3 +159,13 @@ func nd6Of(device string) api.Nd6Flags {
 	}
 	return flags
 }
+
+// forcible are the flags that clones need of the interface that carries them.
+var forcible = []struct {
+	flag    api.Flags
+	linux   uint32
+	on, off func(netlink.Link) error
+}{
+	{api.IffAllmulti, unix.IFF_ALLMULTI, netlink.LinkSetAllmulticastOn, netlink.LinkSetAllmulticastOff},
+	{api.IffPpromisc, unix.IFF_PROMISC, netlink.SetPromiscOn, netlink.SetPromiscOff},
+}

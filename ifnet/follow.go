@@ -205,6 +205,14 @@ func (t *Table) address(handle *netlink.Handle, update netlink.AddrUpdate) {
 	t.setAddrs(ifp.Index, all)
 }
 
+// Settle takes in what the kernel says of an interface now, before the event
+// comes. It works in the network namespace of the calling thread.
+func (t *Table) Settle(index int) {
+	if link, err := netlink.LinkByIndex(index); err == nil {
+		t.update(link)
+	}
+}
+
 // update takes in what the kernel says of a link.
 func (t *Table) update(link netlink.Link) {
 	attrs := link.Attrs()
@@ -234,18 +242,20 @@ func (t *Table) update(link netlink.Link) {
 	kind := Attach
 	if old != nil {
 		next.Addrs, next.Groups, next.Slot, next.HasSlot, next.Owned, next.TC = old.Addrs, old.Groups, old.Slot, old.HasSlot, old.Owned, old.TC
-		next.XDPXmit, next.Role = old.XDPXmit, old.Role
+		next.XDPXmit, next.Role, next.Vlan = old.XDPXmit, old.Role, old.Vlan
 		kind = Link
 		if old.Name != next.Name {
 			kind = Rename
 		}
 	}
 	t.byIndex[attrs.Index] = next
+	t.stacked(old, -1)
+	t.stacked(next, 1)
 	if old != nil && equal(old, next) {
 		return
 	}
 	t.write(next)
-	t.uppers(old, next)
+	t.writeBelow(old, next)
 	t.publish(Event{Kind: kind, If: next})
 }
 
@@ -259,8 +269,11 @@ func equal(a, b *Ifnet) bool {
 		x.Parent == y.Parent && x.Description == y.Description && x.PointToPoint == y.PointToPoint
 }
 
-// uppers writes the interfaces anew whose upper devices changed by this one.
-func (t *Table) uppers(old, next *Ifnet) {
+// writeBelow writes the interfaces anew whose upper devices changed by this one.
+func (t *Table) writeBelow(old, next *Ifnet) {
+	if old != nil && next != nil && old.Parent == next.Parent && old.Type == next.Type {
+		return
+	}
 	for _, ifp := range []*Ifnet{old, next} {
 		if ifp == nil || ifp.Parent == 0 {
 			continue
@@ -279,10 +292,12 @@ func (t *Table) remove(index int) {
 		return
 	}
 	delete(t.byIndex, index)
+	t.stacked(ifp, -1)
+	t.forgetVlan(ifp)
 	if ifp.HasSlot {
 		t.clear(ifp.Slot)
 	}
-	t.uppers(ifp, nil)
+	t.writeBelow(ifp, nil)
 	for _, addr := range ifp.Addrs {
 		t.publish(Event{Kind: AddressDelete, If: ifp, Addr: addr})
 	}
@@ -347,7 +362,7 @@ func (t *Table) flags(ifp *Ifnet) (flags uint32) {
 	set(ifp.Loopback, bpf.IfnetLoopback)
 	set(ifp.PointToPoint, bpf.IfnetPointopoint)
 	set(ifp.NoARP, bpf.IfnetNoarp)
-	set(ifp.Master != 0 || t.hasUpper(ifp.Index), bpf.IfnetUpper)
+	set(ifp.Master != 0 || t.uppers[ifp.Index] > 0, bpf.IfnetUpper)
 	set(len(ifp.Lladdr) != 6, bpf.IfnetRawip)
 	set(ifp.XDPXmit, bpf.IfnetXDPXmit)
 	set(ifp.TC, bpf.IfnetTC)
@@ -357,12 +372,12 @@ func (t *Table) flags(ifp *Ifnet) (flags uint32) {
 	return flags
 }
 
-// hasUpper reports whether a device of the host is stacked on an interface.
-func (t *Table) hasUpper(index int) bool {
-	for _, other := range t.byIndex {
-		if other.Parent == index && other.Type != "veth" {
-			return true
-		}
+// stacked counts a device of the host as one on top of another.
+func (t *Table) stacked(ifp *Ifnet, n int) {
+	if ifp == nil || ifp.Parent == 0 || ifp.Type == "veth" {
+		return
 	}
-	return false
+	if t.uppers[ifp.Parent] += n; t.uppers[ifp.Parent] == 0 {
+		delete(t.uppers, ifp.Parent)
+	}
 }

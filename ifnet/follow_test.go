@@ -27,6 +27,9 @@ func (m *fakeMirror) SetPort(slot uint32, ifindex int) error {
 }
 
 func (m *fakeMirror) SetForeignPort(slot uint32, ifindex int) error { return m.SetPort(slot, ifindex) }
+func (m *fakeMirror) PutVlan(bpf.VlanKey, uint32) error             { return nil }
+func (m *fakeMirror) DeleteVlan(bpf.VlanKey) error                  { return nil }
+func (m *fakeMirror) Vlans() ([]bpf.VlanKey, error)                 { return nil, nil }
 func (m *fakeMirror) XDPXmit(int) bool                              { return true }
 
 // TestFollow changes interfaces of a namespace and wants the table to tell.

@@ -102,8 +102,14 @@ type Table struct {
 	skip    map[string]bool   // interfaces and groups that pf does not filter
 	slots   map[uint32]int    // interface index by slot of the ifnet map; 0: of another namespace
 	foreign map[int]*Ifnet    // devices of other namespaces with a slot
-	mirror  Mirror
-	report  func(error)
+	rounds  map[uint32]uint32 // how often a slot went to a clone
+	cursor  uint32            // where the search for a slot for a clone goes on
+	uppers  map[int]int       // devices of the host that are stacked on an index
+
+	children map[int]map[int]bool // vlans by the index of their parent
+	vlanKeys map[int]bpf.VlanKey  // what the data path knows of each
+	mirror   Mirror
+	report   func(error)
 }
 
 // NewTable returns an empty table.
@@ -112,6 +118,8 @@ func NewTable() *Table {
 		byIndex: make(map[int]*Ifnet), subs: make(map[int]func(Event)), aliases: map[string]string{"lo": "lo0"},
 		groups: make(map[string]uint32),
 		slots:  make(map[uint32]int), foreign: make(map[int]*Ifnet),
+		rounds: make(map[uint32]uint32), cursor: bpf.IfnetSlots - 1, uppers: make(map[int]int),
+		children: make(map[int]map[int]bool), vlanKeys: make(map[int]bpf.VlanKey),
 	}
 }
 

@@ -27,6 +27,10 @@ type Ioctl struct {
 	mu      sync.Mutex // one request changes things at a time
 	state   *state
 	cloners []Cloner
+
+	changed map[int]bool // interfaces that cloners have not been told of
+	wake    chan struct{}
+	noted   sync.Mutex // guards changed
 }
 
 var _ api.Backend = (*Ioctl)(nil)
@@ -38,7 +42,7 @@ func NewIoctl(table *Table, path string, data func(slot uint32) (bpf.IfData, err
 	if err != nil {
 		return nil, fmt.Errorf("read what is kept of interfaces: %w", err)
 	}
-	i := &Ioctl{table: table, state: state, data: data}
+	i := &Ioctl{table: table, state: state, data: data, changed: make(map[int]bool), wake: make(chan struct{}, 1)}
 	for index, k := range state.kept {
 		ifp, ok := table.ByIndex(index)
 		if !ok || ifp.Device != k.Device {
@@ -49,6 +53,9 @@ func NewIoctl(table *Table, path string, data func(slot uint32) (bpf.IfData, err
 			table.SetAlias(k.Device, k.Name)
 		}
 		table.setUserGroups(index, k.Groups)
+		if k.Clone != nil && k.Clone.Stack != 0 {
+			table.Reserved(index, k.Clone.Stack)
+		}
 	}
 	return i, nil
 }
@@ -78,11 +85,7 @@ func (i *Ioctl) link(name string) (*Ifnet, netlink.Link, error) {
 // settle takes the kernel's present view of an interface into the table, so
 // that whoever asks next sees what was changed.
 func (i *Ioctl) settle(index int) error {
-	link, err := netlink.LinkByIndex(index)
-	if err != nil {
-		return nil // it went away, of which there is an event
-	}
-	i.table.update(link)
+	i.table.Settle(index)
 	return nil
 }
 

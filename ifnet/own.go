@@ -25,6 +25,11 @@ type Mirror interface {
 	SetPort(slot uint32, ifindex int) error
 	// SetForeignPort does so for a device of the instance's private namespace.
 	SetForeignPort(slot uint32, ifindex int) error
+	// PutVlan makes frames with a tag those of the interface in a slot.
+	PutVlan(key bpf.VlanKey, slot uint32) error
+	DeleteVlan(key bpf.VlanKey) error
+	// Vlans returns the tags that have an interface.
+	Vlans() ([]bpf.VlanKey, error)
 	// XDPXmit reports whether a device takes frames that XDP redirects to it.
 	XDPXmit(ifindex int) bool
 }
@@ -65,6 +70,14 @@ func (t *Table) PlaceForeign(index int, role Role) (uint32, error) {
 	return ifp.Slot, t.entry(ifp)
 }
 
+// SetStackPort makes frames redirected to a slot go out by a clone's end in
+// the private namespace.
+func (t *Table) SetStackPort(slot uint32, index int) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.mirror.SetForeignPort(slot, index)
+}
+
 // Disown gives an interface back to the host.
 func (t *Table) Disown(index int) error {
 	t.mu.Lock()
@@ -79,6 +92,7 @@ func (t *Table) Disown(index int) error {
 	if old.HasSlot {
 		t.clear(old.Slot)
 	}
+	t.writeChildren(index)
 	t.publish(Event{Kind: Link, If: &next})
 	return nil
 }
@@ -101,6 +115,7 @@ func (t *Table) change(index int, change func(*Ifnet)) error {
 	if err := t.entry(&next); err != nil {
 		return fmt.Errorf("interface %s: %w", next.Name, err)
 	}
+	t.writeChildren(index)
 	t.publish(Event{Kind: Link, If: &next})
 	return nil
 }
@@ -108,8 +123,8 @@ func (t *Table) change(index int, change func(*Ifnet)) error {
 // place finds a slot for an interface.
 func (t *Table) place(ifp *Ifnet) error {
 	slot, ok := slotOf(ifp.Index, func(slot uint32) bool {
-		_, taken := t.slots[slot]
-		return taken
+		owner, taken := t.slots[slot]
+		return taken && owner != ifp.Index
 	})
 	if !ok {
 		return ErrNoSlot
@@ -125,7 +140,7 @@ func (t *Table) Refresh() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for index, ifp := range t.byIndex {
-		if ifp.HasSlot && t.mirror != nil && t.mirror.XDPXmit(index) != ifp.XDPXmit {
+		if ifp.HasSlot && ifp.Vlan == nil && t.mirror != nil && t.mirror.XDPXmit(index) != ifp.XDPXmit {
 			next := *ifp // readers may hold the old one
 			t.byIndex[index] = &next
 			t.write(&next)
@@ -141,13 +156,14 @@ func (t *Table) write(ifp *Ifnet) {
 	if err := t.entry(ifp); err != nil && t.report != nil {
 		t.report(fmt.Errorf("write interface %s: %w", ifp.Name, err))
 	}
+	t.writeChildren(ifp.Index)
 }
 
 func (t *Table) entry(ifp *Ifnet) error {
 	if t.mirror == nil {
 		return nil
 	}
-	if ifp.Role != RoleFunnel {
+	if ifp.Role != RoleFunnel && ifp.Vlan == nil {
 		ifp.XDPXmit = t.mirror.XDPXmit(ifp.Index)
 	}
 	entry := &bpf.Ifnet{
@@ -163,6 +179,10 @@ func (t *Table) entry(ifp *Ifnet) error {
 	}
 	if len(ifp.Lladdr) != 6 {
 		entry.L2Len = 0
+	}
+	if ifp.Vlan != nil {
+		t.vlanEntry(ifp, entry)
+		return errors.Join(t.mirror.PutIfnet(ifp.Slot, entry), t.syncVlan(ifp))
 	}
 	port := t.mirror.SetPort
 	if ifp.Role == RoleFunnel {

@@ -20,11 +20,12 @@ type Kept struct {
 	Description string    `json:"description,omitempty"` // if it is too long for Linux
 	Groups      []string  `json:"groups,omitempty"`      // that the user named
 	Flags       api.Flags `json:"flags,omitempty"`       // without a meaning in Linux
+	Forced      api.Flags `json:"forced,omitempty"`      // set for the sake of clones on it
 	Clone       *Clone    `json:"clone,omitempty"`
 }
 
 func (k *Kept) empty() bool {
-	return k.Name == "" && k.Metric == 0 && k.Description == "" && len(k.Groups) == 0 && k.Flags == 0 && k.Clone == nil
+	return k.Name == "" && k.Metric == 0 && k.Description == "" && len(k.Groups) == 0 && k.Flags == 0 && k.Forced == 0 && k.Clone == nil
 }
 
 // state is what is kept of all interfaces.

@@ -21,6 +21,7 @@ import (
 type IfnetMirror struct {
 	entries *bpf.Array[bpf.Ifnet]
 	ports   *ebpf.Map
+	vlans   *ebpf.Map
 	private netns.NsHandle
 }
 
@@ -31,7 +32,7 @@ func NewIfnetMirror(dp *Datapath, private netns.NsHandle) (*IfnetMirror, error) 
 	if err != nil {
 		return nil, err
 	}
-	return &IfnetMirror{entries: entries, ports: dp.Maps["tx_port"], private: private}, nil
+	return &IfnetMirror{entries: entries, ports: dp.Maps["tx_port"], vlans: dp.Maps["vlan"], private: private}, nil
 }
 
 // Close ends the mapping.
@@ -97,6 +98,37 @@ func (m *IfnetMirror) SetPort(slot uint32, ifindex int) error {
 // SetForeignPort is SetPort for a device of the private namespace.
 func (m *IfnetMirror) SetForeignPort(slot uint32, ifindex int) error {
 	return InNamespace(m.private, func() error { return m.SetPort(slot, ifindex) })
+}
+
+// PutVlan makes frames with a tag those of the interface in a slot.
+func (m *IfnetMirror) PutVlan(key bpf.VlanKey, slot uint32) error {
+	if err := m.vlans.Put(key, slot); err != nil {
+		return fmt.Errorf("set vlan %d: %w", key.Vid, err)
+	}
+	return nil
+}
+
+// DeleteVlan undoes PutVlan.
+func (m *IfnetMirror) DeleteVlan(key bpf.VlanKey) error {
+	if err := m.vlans.Delete(key); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		return fmt.Errorf("clear vlan %d: %w", key.Vid, err)
+	}
+	return nil
+}
+
+// Vlans returns the tags that have an interface.
+func (m *IfnetMirror) Vlans() ([]bpf.VlanKey, error) {
+	var keys []bpf.VlanKey
+	var key bpf.VlanKey
+	var slot uint32
+	entries := m.vlans.Iterate()
+	for entries.Next(&key, &slot) {
+		keys = append(keys, key)
+	}
+	if err := entries.Err(); err != nil {
+		return nil, fmt.Errorf("list vlans: %w", err)
+	}
+	return keys, nil
 }
 
 // XDPXmit reports whether a device takes frames that XDP redirects to it.

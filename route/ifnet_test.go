@@ -15,6 +15,9 @@ import (
 // noMirror is an ifnet map that is not there.
 type noMirror struct{}
 
+func (noMirror) PutVlan(bpf.VlanKey, uint32) error { return nil }
+func (noMirror) DeleteVlan(bpf.VlanKey) error      { return nil }
+func (noMirror) Vlans() ([]bpf.VlanKey, error)     { return nil, nil }
 func (noMirror) PutIfnet(uint32, *bpf.Ifnet) error { return nil }
 func (noMirror) SetPort(uint32, int) error         { return nil }
 func (noMirror) SetForeignPort(uint32, int) error  { return nil }

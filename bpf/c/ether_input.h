@@ -3,6 +3,7 @@
 #ifndef BSDNET_ETHER_INPUT_H
 #define BSDNET_ETHER_INPUT_H
 
+#include "deliver.h"
 #include "mbuf.h"
 
 struct vlan_header {
@@ -45,6 +46,8 @@ inline_always bool tc_resumed(ctx_t *ctx)
 /* ether_demux_type: hand the payload to the protocol of its EtherType. */
 inline_always int ether_demux_type(ctx_t *ctx, struct mbuf *m, __be16 type)
 {
+	__u32 reason = REASON_ARP;
+
 	switch (type) {
 	case bpf_htons(ETH_P_IP):
 		m->af = 4;
@@ -53,9 +56,12 @@ inline_always int ether_demux_type(ctx_t *ctx, struct mbuf *m, __be16 type)
 		m->af = 6;
 		stage(ctx, PROTO_IP6_INPUT);
 	case bpf_htons(ETH_P_ARP):
-		return pass(REASON_ARP);
+		break;
+	default:
+		count_noproto(m->rcvif);
+		reason = REASON_NOPROTO;
 	}
-	return pass_noproto(m->rcvif, REASON_NOPROTO);
+	return deliver(ctx, m, reason);
 }
 
 /*
@@ -79,7 +85,7 @@ inline_always int ether_accept(ctx_t *ctx, struct mbuf *m, const struct ifnet *i
 			ifd->imcasts++;
 	} else if (!ether_equal(eth->h_dest, ifp->lladdr) && !(ifp->if_flags & IFNET_LOOPBACK)) {
 		if (ifp->if_flags & IFNET_PROMISC)
-			return pass(REASON_OTHERHOST_TAP);
+			return deliver(ctx, m, REASON_OTHERHOST_TAP);
 		return drop_input(m->rcvif, REASON_ETHER_OTHERHOST);
 	}
 	if (eth->h_source[0] & 1)
@@ -152,7 +158,10 @@ STAGE(ether_input)
 	return ether_accept(ctx, m, ifp, eth, eth->h_proto);
 }
 
-/* vlan_claim: the logical interface of a tag on the interface in m->rcvif. */
+/*
+ * vlan_claim: the logical interface of a tag on the interface in m->rcvif,
+ * which it becomes.
+ */
 inline_always struct ifnet *vlan_claim(struct mbuf *m, __be16 proto, __u16 tci)
 {
 	struct vlan_key key = {
@@ -210,6 +219,8 @@ STAGE(vlan_input)
 			ifp = vlan_claim(m, ctx->vlan_proto, tci);
 			if (!ifp)
 				return pass_noproto(m->rcvif, REASON_NOPROTO);
+			if (!(ifp->if_flags & IFNET_UP))
+				return drop_input(m->rcvif, REASON_IF_DOWN);
 		} else {
 			m->vlan_tci = tci;
 		}
@@ -232,6 +243,8 @@ STAGE(vlan_input)
 			ifp = vlan_claim(m, type, tci);
 			if (!ifp)
 				return pass_noproto(m->rcvif, REASON_NOPROTO);
+			if (!(ifp->if_flags & IFNET_UP))
+				return drop_input(m->rcvif, REASON_IF_DOWN);
 		} else {
 			m->vlan_tci = tci;
 		}
@@ -246,8 +259,6 @@ STAGE(vlan_input)
 			ifd->ipackets += packets(ctx);
 			ifd->ibytes += frame_len(ctx);
 		}
-		if (!(ifp->if_flags & IFNET_UP))
-			return drop_input(m->rcvif, REASON_IF_DOWN);
 	}
 	m->l3_off = off;
 	eth = frame(ctx);

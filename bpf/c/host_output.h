@@ -7,15 +7,21 @@
 #include "ip6_input.h"
 #include "output.h"
 
-inline_always int if_start_on(ctx_t *ctx, struct mbuf *m)
+/* if_start_on: lets the device have the frame; that of a logical interface is its carrier. */
+inline_always int if_start_on(ctx_t *ctx, struct mbuf *m, const struct ifnet *ifp)
 {
-	struct if_data *ifd = if_data_of(m->ifp);
-
-	if (ifd) {
-		ifd->opackets += packets(ctx);
-		ifd->obytes += frame_len(ctx);
+	if (!(ifp->if_flags & IFNET_VLAN)) {
+		count_output(ctx, m, ifp, frame_len(ctx));
+		return pass(REASON_OUTPUT);
 	}
-	return pass(REASON_OUTPUT);
+	if (!ifp->tx_ifindex)
+		return drop(REASON_IF_NOXMIT);
+	if (!tags_push(ctx, ifp))
+		return drop(REASON_ADJUST);
+	count_output(ctx, m, ifp, frame_len(ctx));
+	count(REASON_OUTPUT);
+	ctx->tc_index = TC_MARK_OUTPUT;
+	return bpf_redirect(ifp->tx_ifindex, 0);
 }
 
 /* host_describe: what filters want to know of a packet that the host made. */
@@ -80,7 +86,7 @@ STAGE(if_output)
 	}
 	if (ether_hooks(cfg, ifp))
 		stage(ctx, PROTO_IF_START);
-	return if_start_on(ctx, m);
+	return if_start_on(ctx, m, ifp);
 }
 
 /* if_start: after the hooks of the host's own output; the Ethernet ones run here. */
@@ -102,7 +108,7 @@ STAGE(if_start)
 		m->flags |= M_ETHER_DONE;
 		pfil_run(ctx, m, hooks, PROTO_IF_START);
 	}
-	return if_start_on(ctx, m);
+	return if_start_on(ctx, m, ifp);
 }
 
 #endif

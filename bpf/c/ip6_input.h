@@ -184,8 +184,10 @@ inline_always int ip6_forward_on(ctx_t *ctx, struct mbuf *m, const struct config
 	flags = nh ? nh->flags : 0;
 	if (flags & NEXTHOP_LOCAL)
 		return deliver(ctx, m, REASON_LOCAL);
-	if (flags & NEXTHOP_UNOWNED)
-		return pass_noproto(m->rcvif, REASON_UNOWNED);
+	if (flags & NEXTHOP_UNOWNED) {
+		count_noproto(m->rcvif);
+		return deliver(ctx, m, REASON_UNOWNED);
+	}
 	if (!(cfg->flags & CONFIG_IP6FORWARDING))
 		return drop_input(m->rcvif, REASON_IP6_FORWARDING);
 	if ((m->flags & (M_BCAST | M_MCAST)) || IN6_UNSPECIFIED(&ip6->saddr))

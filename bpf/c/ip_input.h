@@ -183,8 +183,10 @@ inline_always int ip_forward_on(ctx_t *ctx, struct mbuf *m, const struct config 
 		return drop_input(m->rcvif, REASON_IP_CANTFORWARD);
 	}
 	/* Nothing arrives here that a neighbour took for a router's: leave it to the host. */
-	if (flags & NEXTHOP_UNOWNED)
-		return pass_noproto(m->rcvif, REASON_UNOWNED);
+	if (flags & NEXTHOP_UNOWNED) {
+		count_noproto(m->rcvif);
+		return deliver(ctx, m, REASON_UNOWNED);
+	}
 	if (!(cfg->flags & CONFIG_IPFORWARDING))
 		return drop_input(m->rcvif, REASON_IP_FORWARDING);
 	if ((m->flags & (M_BCAST | M_MCAST)) || !in_canforward(ip))

@@ -88,13 +88,18 @@ inline_always int pass(__u32 reason)
 	return VERDICT_PASS;
 }
 
-/* pass_noproto: likewise, for want of a handler. */
-inline_always int pass_noproto(__u32 rcvif, __u32 reason)
+inline_always void count_noproto(__u32 rcvif)
 {
 	struct if_data *ifd = if_data_of(rcvif);
 
 	if (ifd)
 		ifd->noproto++;
+}
+
+/* pass_noproto: likewise, for want of a handler. */
+inline_always int pass_noproto(__u32 rcvif, __u32 reason)
+{
+	count_noproto(rcvif);
 	return pass(reason);
 }
 

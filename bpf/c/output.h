@@ -74,9 +74,24 @@ inline_always bool ether_header_write(ctx_t *ctx, struct mbuf *m, const struct i
 	return true;
 }
 #else
+/* tags_push: the tags of a logical interface, from the payload outwards. */
+inline_always bool tags_push(ctx_t *ctx, const struct ifnet *level)
+{
+#pragma unroll
+	for (int i = 0; i < ENCAP_MAX; i++) {
+		if (!(level->if_flags & IFNET_VLAN))
+			return true;
+		if (bpf_skb_vlan_push(ctx, level->vlan_proto, level->vlan_tci))
+			return false;
+		level = ifnet_slot(level->parent);
+		if (!level)
+			return false;
+	}
+	return !(level->if_flags & IFNET_VLAN);
+}
+
 inline_always bool ether_header_write(ctx_t *ctx, struct mbuf *m, const struct ifnet *ifp)
 {
-	const struct ifnet *level = ifp;
 	struct ethhdr *eth;
 
 	if (!m->l3_off) {
@@ -93,19 +108,7 @@ inline_always bool ether_header_write(ctx_t *ctx, struct mbuf *m, const struct i
 	__builtin_memcpy(eth->h_dest, m->dmac, ETH_ALEN);
 	__builtin_memcpy(eth->h_source, ifp->lladdr, ETH_ALEN);
 	eth->h_proto = af_type(m);
-	if (!(ifp->if_flags & IFNET_VLAN))
-		return true;
-#pragma unroll
-	for (int i = 0; i < ENCAP_MAX; i++) {
-		if (!(level->if_flags & IFNET_VLAN))
-			return true;
-		if (bpf_skb_vlan_push(ctx, level->vlan_proto, level->vlan_tci))
-			return false;
-		level = ifnet_slot(level->parent);
-		if (!level)
-			return false;
-	}
-	return true;
+	return tags_push(ctx, ifp);
 }
 #endif
 
@@ -119,15 +122,29 @@ inline_always __u32 sent_len(ctx_t *ctx, const struct mbuf *m)
 #endif
 }
 
-/* if_transmit_on: counts the frame and gives it to the device that carries it. */
-inline_always int if_transmit_on(ctx_t *ctx, struct mbuf *m, const struct ifnet *ifp)
+/* count_output: a frame of len bytes that goes out, on its carrier too. */
+inline_always void count_output(ctx_t *ctx, const struct mbuf *m, const struct ifnet *ifp,
+				__u32 len)
 {
 	struct if_data *ifd = if_data_of(m->ifp);
 
 	if (ifd) {
 		ifd->opackets += packets(ctx);
-		ifd->obytes += sent_len(ctx, m);
+		ifd->obytes += len;
 	}
+	if (!(ifp->if_flags & IFNET_VLAN))
+		return;
+	ifd = if_data_of(ifp->tx_port);
+	if (ifd) {
+		ifd->opackets += packets(ctx);
+		ifd->obytes += len;
+	}
+}
+
+/* if_transmit_on: counts the frame and gives it to the device that carries it. */
+inline_always int if_transmit_on(ctx_t *ctx, struct mbuf *m, const struct ifnet *ifp)
+{
+	count_output(ctx, m, ifp, sent_len(ctx, m));
 	m->redirect = ifp->tx_port;
 #ifdef BUILD_XDP
 	if (!(ifp->if_flags & IFNET_XDP_XMIT))
@@ -137,6 +154,8 @@ inline_always int if_transmit_on(ctx_t *ctx, struct mbuf *m, const struct ifnet 
 	count(m->af == 4 ? REASON_FORWARD : REASON_FORWARD6);
 	return XDP_REDIRECT;
 #else
+	if (!ifp->tx_ifindex)
+		return drop(REASON_IF_NOXMIT);
 	count(m->af == 4 ? REASON_FORWARD : REASON_FORWARD6);
 	ctx->tc_index = TC_MARK_OUTPUT;
 	return bpf_redirect(ifp->tx_ifindex, 0);

@@ -1,0 +1,41 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/bsdnet/bsdnet/ifnet"
+	"github.com/bsdnet/bsdnet/ifnet/vlan"
+	"github.com/bsdnet/bsdnet/loader"
+)
+
+// startCloners makes the requests about interfaces and the cloners behind them.
+func (d *Daemon) startCloners(ctx context.Context) error {
+	report := func(err error) { d.log.Error("interfaces", "err", err) }
+	var err error
+	if d.ioctl, err = ifnet.NewIoctl(d.ifnet, d.instance.kept(), d.ifData); err != nil {
+		return err
+	}
+	vlans, err := vlan.New(d.ioctl, d.ifnet, d.dp, d.private, report)
+	if err != nil {
+		return err
+	}
+	context.AfterFunc(ctx, vlans.Close)
+	for _, c := range []ifnet.Cloner{vlans} {
+		if err := d.ioctl.Register(c); err != nil {
+			return err
+		}
+	}
+	d.ioctl.Follow(ctx, report)
+	return nil
+}
+
+// removeClones takes away every interface that the instance made, and what it
+// did to others for their sake.
+func (i Instance) removeClones() error {
+	if err := errors.Join(ifnet.Restore(i.kept()), loader.DeleteClones()); err != nil {
+		return fmt.Errorf("remove clones: %w", err)
+	}
+	return nil
+}
