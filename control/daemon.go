@@ -324,7 +324,7 @@ func (d *Daemon) attach(device netlink.Link, asked loader.Mode, takeover bool) (
 	entry.Mode, entry.Why, entry.Asked = string(attachment.Mode), attachment.Why, string(asked)
 	warning := ""
 	if attachment.Mode == loader.ModeXDP {
-		warning = d.keepTags(entry)
+		warning = d.keepTags(entry, device)
 	}
 	if !known {
 		d.record.Interfaces = append(d.record.Interfaces, entry)
@@ -336,17 +336,23 @@ func (d *Daemon) attach(device netlink.Link, asked loader.Mode, takeover bool) (
 }
 
 // keepTags makes the device leave vlan tags in the frames, where XDP looks
-// for them, and remembers how it was.
-func (d *Daemon) keepTags(entry *InterfaceRecord) string {
-	on, err := loader.GetOffload(entry.Name, loader.OffloadRxVlan)
-	if err != nil || !on {
-		return ""
+// for them, and remembers how it was. What a veth sends may come to XDP, too.
+func (d *Daemon) keepTags(entry *InterfaceRecord, device netlink.Link) string {
+	offloads := []loader.Offload{loader.OffloadRxVlan}
+	if device.Type() == "veth" {
+		offloads = append(offloads, loader.OffloadTxVlan)
 	}
-	if err := loader.SetOffload(entry.Name, loader.OffloadRxVlan, false); err != nil {
-		return fmt.Sprintf("%s strips vlan tags before XDP and cannot be told not to: %v; use --mode tc for vlans", entry.Name, err)
-	}
-	if _, ok := entry.Offloads[loader.OffloadRxVlan.Name]; !ok {
-		entry.Offloads[loader.OffloadRxVlan.Name] = true
+	for _, offload := range offloads {
+		on, err := loader.GetOffload(entry.Name, offload)
+		if err != nil || !on {
+			continue
+		}
+		if err := loader.SetOffload(entry.Name, offload, false); err != nil {
+			return fmt.Sprintf("%s keeps vlan tags beside the frames, where XDP does not see them, and cannot be told not to: %v; use --mode tc for vlans", entry.Name, err)
+		}
+		if _, ok := entry.Offloads[offload.Name]; !ok {
+			entry.Offloads[offload.Name] = true
+		}
 	}
 	return ""
 }

@@ -23,12 +23,13 @@ var (
 	OffloadTSO        = Offload{Name: "tso", get: 0x1e, set: 0x1f}
 	OffloadGRO        = Offload{Name: "gro", get: 0x2b, set: 0x2c}
 	OffloadRxVlan     = Offload{Name: "rx-vlan", get: 0x25, set: 0x26, flag: 1 << 8}
+	OffloadTxVlan     = Offload{Name: "tx-vlan", get: 0x25, set: 0x26, flag: 1 << 7}
 	OffloadLRO        = Offload{Name: "lro", get: 0x25, set: 0x26, flag: 1 << 15}
 )
 
 // OffloadByName finds an offload by its name.
 func OffloadByName(name string) (Offload, bool) {
-	for _, offload := range []Offload{OffloadTxChecksum, OffloadGRO, OffloadRxVlan} {
+	for _, offload := range []Offload{OffloadTxChecksum, OffloadGRO, OffloadRxVlan, OffloadTxVlan} {
 		if offload.Name == name {
 			return offload, true
 		}
