@@ -25,6 +25,8 @@ type PFRuleset = gen.AbiPfRuleset
 type PFRoots = gen.AbiPfRoots
 type PFCuts = gen.AbiPfCuts
 type PFLeaf = gen.AbiPfLeaf
+type PFActions = gen.AbiPfActions
+type PFRuleActions = gen.AbiPfRuleActions
 type PFRuleCounters = gen.AbiPfRuleCounters
 type PFPool = gen.AbiPfPool
 type PFStateBucket = gen.AbiPfStateBucket
@@ -35,6 +37,7 @@ type PFStatus = gen.AbiPfStatus
 type PFTableKey = gen.AbiPfTableKey
 type PFTableKey6 = gen.AbiPfTableKey6
 type PFLogRecord = gen.AbiPfLogRecord
+type PFLogged = gen.AbiPfLogged
 type PFPdesc = gen.AbiPfPdesc
 
 const (
@@ -73,142 +76,146 @@ const (
 )
 
 const (
-	ReasonUnset           Reason = Reason(gen.AbiReasonREASON_UNSET)
-	ReasonForward         Reason = Reason(gen.AbiReasonREASON_FORWARD)
-	ReasonForward6        Reason = Reason(gen.AbiReasonREASON_FORWARD6)
-	ReasonOutput          Reason = Reason(gen.AbiReasonREASON_OUTPUT)
-	ReasonLocal           Reason = Reason(gen.AbiReasonREASON_LOCAL)
-	ReasonBroadcast       Reason = Reason(gen.AbiReasonREASON_BROADCAST)
-	ReasonMulticast       Reason = Reason(gen.AbiReasonREASON_MULTICAST)
-	ReasonARP             Reason = Reason(gen.AbiReasonREASON_ARP)
-	ReasonNoproto         Reason = Reason(gen.AbiReasonREASON_NOPROTO)
-	ReasonUpper           Reason = Reason(gen.AbiReasonREASON_UPPER)
-	ReasonUnowned         Reason = Reason(gen.AbiReasonREASON_UNOWNED)
-	ReasonOtherhostTap    Reason = Reason(gen.AbiReasonREASON_OTHERHOST_TAP)
-	ReasonInjected        Reason = Reason(gen.AbiReasonREASON_INJECTED)
-	ReasonNetisrARP       Reason = Reason(gen.AbiReasonREASON_NETISR_ARP)
-	ReasonNetisrTTL       Reason = Reason(gen.AbiReasonREASON_NETISR_TTL)
-	ReasonNetisrNoroute   Reason = Reason(gen.AbiReasonREASON_NETISR_NOROUTE)
-	ReasonNetisrReject    Reason = Reason(gen.AbiReasonREASON_NETISR_REJECT)
-	ReasonNetisrFragment  Reason = Reason(gen.AbiReasonREASON_NETISR_FRAGMENT)
-	ReasonNetisrToobig    Reason = Reason(gen.AbiReasonREASON_NETISR_TOOBIG)
-	ReasonNetisrOptions   Reason = Reason(gen.AbiReasonREASON_NETISR_OPTIONS)
-	ReasonNetisrParamprob Reason = Reason(gen.AbiReasonREASON_NETISR_PARAMPROB)
-	ReasonNetisrRedirect  Reason = Reason(gen.AbiReasonREASON_NETISR_REDIRECT)
-	ReasonNetisrScope     Reason = Reason(gen.AbiReasonREASON_NETISR_SCOPE)
-	ReasonNetisrHook      Reason = Reason(gen.AbiReasonREASON_NETISR_HOOK)
-	ReasonNetisrDown      Reason = Reason(gen.AbiReasonREASON_NETISR_DOWN)
-	ReasonNetisrFull      Reason = Reason(gen.AbiReasonREASON_NETISR_FULL)
-	ReasonProtosw         Reason = Reason(gen.AbiReasonREASON_PROTOSW)
-	ReasonMbuf            Reason = Reason(gen.AbiReasonREASON_MBUF)
-	ReasonConfig          Reason = Reason(gen.AbiReasonREASON_CONFIG)
-	ReasonNesting         Reason = Reason(gen.AbiReasonREASON_NESTING)
-	ReasonAdjust          Reason = Reason(gen.AbiReasonREASON_ADJUST)
-	ReasonEtherRunt       Reason = Reason(gen.AbiReasonREASON_ETHER_RUNT)
-	ReasonEtherOtherhost  Reason = Reason(gen.AbiReasonREASON_ETHER_OTHERHOST)
-	ReasonEtherBadsrc     Reason = Reason(gen.AbiReasonREASON_ETHER_BADSRC)
-	ReasonEtherVlan       Reason = Reason(gen.AbiReasonREASON_ETHER_VLAN)
-	ReasonIfDown          Reason = Reason(gen.AbiReasonREASON_IF_DOWN)
-	ReasonIfMonitor       Reason = Reason(gen.AbiReasonREASON_IF_MONITOR)
-	ReasonIfNoxmit        Reason = Reason(gen.AbiReasonREASON_IF_NOXMIT)
-	ReasonIPTooshort      Reason = Reason(gen.AbiReasonREASON_IP_TOOSHORT)
-	ReasonIPBadvers       Reason = Reason(gen.AbiReasonREASON_IP_BADVERS)
-	ReasonIPBadhlen       Reason = Reason(gen.AbiReasonREASON_IP_BADHLEN)
-	ReasonIPBadlen        Reason = Reason(gen.AbiReasonREASON_IP_BADLEN)
-	ReasonIPTruncated     Reason = Reason(gen.AbiReasonREASON_IP_TRUNCATED)
-	ReasonIPBadsum        Reason = Reason(gen.AbiReasonREASON_IP_BADSUM)
-	ReasonIPBadaddr       Reason = Reason(gen.AbiReasonREASON_IP_BADADDR)
-	ReasonIPCantforward   Reason = Reason(gen.AbiReasonREASON_IP_CANTFORWARD)
-	ReasonIPForwarding    Reason = Reason(gen.AbiReasonREASON_IP_FORWARDING)
-	ReasonIPBlackhole     Reason = Reason(gen.AbiReasonREASON_IP_BLACKHOLE)
-	ReasonIPLoop          Reason = Reason(gen.AbiReasonREASON_IP_LOOP)
-	ReasonIP6Tooshort     Reason = Reason(gen.AbiReasonREASON_IP6TOOSHORT)
-	ReasonIP6Badvers      Reason = Reason(gen.AbiReasonREASON_IP6BADVERS)
-	ReasonIP6Truncated    Reason = Reason(gen.AbiReasonREASON_IP6TRUNCATED)
-	ReasonIP6Badaddr      Reason = Reason(gen.AbiReasonREASON_IP6BADADDR)
-	ReasonIP6Cantforward  Reason = Reason(gen.AbiReasonREASON_IP6CANTFORWARD)
-	ReasonIP6Forwarding   Reason = Reason(gen.AbiReasonREASON_IP6FORWARDING)
-	ReasonIP6Blackhole    Reason = Reason(gen.AbiReasonREASON_IP6BLACKHOLE)
-	ReasonPfil            Reason = Reason(gen.AbiReasonREASON_PFIL)
-	ReasonPFBlock         Reason = Reason(gen.AbiReasonREASON_PF_BLOCK)
-	ReasonPFState         Reason = Reason(gen.AbiReasonREASON_PF_STATE)
-	ReasonPFLimit         Reason = Reason(gen.AbiReasonREASON_PF_LIMIT)
-	ReasonPFShort         Reason = Reason(gen.AbiReasonREASON_PF_SHORT)
-	ReasonPFNormalize     Reason = Reason(gen.AbiReasonREASON_PF_NORMALIZE)
-	ReasonPFFragment      Reason = Reason(gen.AbiReasonREASON_PF_FRAGMENT)
-	ReasonPFTranslate     Reason = Reason(gen.AbiReasonREASON_PF_TRANSLATE)
-	ReasonARPUnresolved   Reason = Reason(gen.AbiReasonREASON_ARP_UNRESOLVED)
-	ReasonNetisrHeader    Reason = Reason(gen.AbiReasonREASON_NETISR_HEADER)
-	ReasonMax             Reason = Reason(gen.AbiReasonREASON_MAX)
+	ReasonUnset            Reason = Reason(gen.AbiReasonREASON_UNSET)
+	ReasonForward          Reason = Reason(gen.AbiReasonREASON_FORWARD)
+	ReasonForward6         Reason = Reason(gen.AbiReasonREASON_FORWARD6)
+	ReasonOutput           Reason = Reason(gen.AbiReasonREASON_OUTPUT)
+	ReasonLocal            Reason = Reason(gen.AbiReasonREASON_LOCAL)
+	ReasonBroadcast        Reason = Reason(gen.AbiReasonREASON_BROADCAST)
+	ReasonMulticast        Reason = Reason(gen.AbiReasonREASON_MULTICAST)
+	ReasonARP              Reason = Reason(gen.AbiReasonREASON_ARP)
+	ReasonNoproto          Reason = Reason(gen.AbiReasonREASON_NOPROTO)
+	ReasonUpper            Reason = Reason(gen.AbiReasonREASON_UPPER)
+	ReasonUnowned          Reason = Reason(gen.AbiReasonREASON_UNOWNED)
+	ReasonOtherhostTap     Reason = Reason(gen.AbiReasonREASON_OTHERHOST_TAP)
+	ReasonInjected         Reason = Reason(gen.AbiReasonREASON_INJECTED)
+	ReasonNetisrARP        Reason = Reason(gen.AbiReasonREASON_NETISR_ARP)
+	ReasonNetisrTTL        Reason = Reason(gen.AbiReasonREASON_NETISR_TTL)
+	ReasonNetisrNoroute    Reason = Reason(gen.AbiReasonREASON_NETISR_NOROUTE)
+	ReasonNetisrReject     Reason = Reason(gen.AbiReasonREASON_NETISR_REJECT)
+	ReasonNetisrFragment   Reason = Reason(gen.AbiReasonREASON_NETISR_FRAGMENT)
+	ReasonNetisrToobig     Reason = Reason(gen.AbiReasonREASON_NETISR_TOOBIG)
+	ReasonNetisrOptions    Reason = Reason(gen.AbiReasonREASON_NETISR_OPTIONS)
+	ReasonNetisrParamprob  Reason = Reason(gen.AbiReasonREASON_NETISR_PARAMPROB)
+	ReasonNetisrRedirect   Reason = Reason(gen.AbiReasonREASON_NETISR_REDIRECT)
+	ReasonNetisrScope      Reason = Reason(gen.AbiReasonREASON_NETISR_SCOPE)
+	ReasonNetisrHook       Reason = Reason(gen.AbiReasonREASON_NETISR_HOOK)
+	ReasonNetisrReassemble Reason = Reason(gen.AbiReasonREASON_NETISR_REASSEMBLE)
+	ReasonNetisrRefragment Reason = Reason(gen.AbiReasonREASON_NETISR_REFRAGMENT)
+	ReasonNetisrDown       Reason = Reason(gen.AbiReasonREASON_NETISR_DOWN)
+	ReasonNetisrFull       Reason = Reason(gen.AbiReasonREASON_NETISR_FULL)
+	ReasonProtosw          Reason = Reason(gen.AbiReasonREASON_PROTOSW)
+	ReasonMbuf             Reason = Reason(gen.AbiReasonREASON_MBUF)
+	ReasonConfig           Reason = Reason(gen.AbiReasonREASON_CONFIG)
+	ReasonNesting          Reason = Reason(gen.AbiReasonREASON_NESTING)
+	ReasonAdjust           Reason = Reason(gen.AbiReasonREASON_ADJUST)
+	ReasonEtherRunt        Reason = Reason(gen.AbiReasonREASON_ETHER_RUNT)
+	ReasonEtherOtherhost   Reason = Reason(gen.AbiReasonREASON_ETHER_OTHERHOST)
+	ReasonEtherBadsrc      Reason = Reason(gen.AbiReasonREASON_ETHER_BADSRC)
+	ReasonEtherVlan        Reason = Reason(gen.AbiReasonREASON_ETHER_VLAN)
+	ReasonIfDown           Reason = Reason(gen.AbiReasonREASON_IF_DOWN)
+	ReasonIfMonitor        Reason = Reason(gen.AbiReasonREASON_IF_MONITOR)
+	ReasonIfNoxmit         Reason = Reason(gen.AbiReasonREASON_IF_NOXMIT)
+	ReasonIPTooshort       Reason = Reason(gen.AbiReasonREASON_IP_TOOSHORT)
+	ReasonIPBadvers        Reason = Reason(gen.AbiReasonREASON_IP_BADVERS)
+	ReasonIPBadhlen        Reason = Reason(gen.AbiReasonREASON_IP_BADHLEN)
+	ReasonIPBadlen         Reason = Reason(gen.AbiReasonREASON_IP_BADLEN)
+	ReasonIPTruncated      Reason = Reason(gen.AbiReasonREASON_IP_TRUNCATED)
+	ReasonIPBadsum         Reason = Reason(gen.AbiReasonREASON_IP_BADSUM)
+	ReasonIPBadaddr        Reason = Reason(gen.AbiReasonREASON_IP_BADADDR)
+	ReasonIPCantforward    Reason = Reason(gen.AbiReasonREASON_IP_CANTFORWARD)
+	ReasonIPForwarding     Reason = Reason(gen.AbiReasonREASON_IP_FORWARDING)
+	ReasonIPBlackhole      Reason = Reason(gen.AbiReasonREASON_IP_BLACKHOLE)
+	ReasonIPLoop           Reason = Reason(gen.AbiReasonREASON_IP_LOOP)
+	ReasonIP6Tooshort      Reason = Reason(gen.AbiReasonREASON_IP6TOOSHORT)
+	ReasonIP6Badvers       Reason = Reason(gen.AbiReasonREASON_IP6BADVERS)
+	ReasonIP6Truncated     Reason = Reason(gen.AbiReasonREASON_IP6TRUNCATED)
+	ReasonIP6Badaddr       Reason = Reason(gen.AbiReasonREASON_IP6BADADDR)
+	ReasonIP6Cantforward   Reason = Reason(gen.AbiReasonREASON_IP6CANTFORWARD)
+	ReasonIP6Forwarding    Reason = Reason(gen.AbiReasonREASON_IP6FORWARDING)
+	ReasonIP6Blackhole     Reason = Reason(gen.AbiReasonREASON_IP6BLACKHOLE)
+	ReasonPfil             Reason = Reason(gen.AbiReasonREASON_PFIL)
+	ReasonPFBlock          Reason = Reason(gen.AbiReasonREASON_PF_BLOCK)
+	ReasonPFState          Reason = Reason(gen.AbiReasonREASON_PF_STATE)
+	ReasonPFLimit          Reason = Reason(gen.AbiReasonREASON_PF_LIMIT)
+	ReasonPFShort          Reason = Reason(gen.AbiReasonREASON_PF_SHORT)
+	ReasonPFNormalize      Reason = Reason(gen.AbiReasonREASON_PF_NORMALIZE)
+	ReasonPFFragment       Reason = Reason(gen.AbiReasonREASON_PF_FRAGMENT)
+	ReasonPFTranslate      Reason = Reason(gen.AbiReasonREASON_PF_TRANSLATE)
+	ReasonARPUnresolved    Reason = Reason(gen.AbiReasonREASON_ARP_UNRESOLVED)
+	ReasonNetisrHeader     Reason = Reason(gen.AbiReasonREASON_NETISR_HEADER)
+	ReasonMax              Reason = Reason(gen.AbiReasonREASON_MAX)
 )
 
 var reasonTexts = [...]reasonText{
-	ReasonUnset:           {"unset", "left without a reason (a defect)"},
-	ReasonForward:         {"forward", "forwarded"},
-	ReasonForward6:        {"forward6", "forwarded (IPv6)"},
-	ReasonOutput:          {"output", "sent by the host"},
-	ReasonLocal:           {"local", "for this host"},
-	ReasonBroadcast:       {"broadcast", "broadcast for this host"},
-	ReasonMulticast:       {"multicast", "multicast for this host"},
-	ReasonARP:             {"arp", "address resolution, to the host"},
-	ReasonNoproto:         {"noproto", "not handled here, to the host"},
-	ReasonUpper:           {"upper", "interface belongs to another device of the host"},
-	ReasonUnowned:         {"unowned", "leaves by an interface of the host"},
-	ReasonOtherhostTap:    {"otherhost_tap", "for another station, seen by a promiscuous host"},
-	ReasonInjected:        {"injected", "returned from netisr to the host"},
-	ReasonNetisrARP:       {"netisr_arp", "held for address resolution"},
-	ReasonNetisrTTL:       {"netisr_ttl", "time to live exceeded"},
-	ReasonNetisrNoroute:   {"netisr_noroute", "no route to destination"},
-	ReasonNetisrReject:    {"netisr_reject", "rejected by route"},
-	ReasonNetisrFragment:  {"netisr_fragment", "to be fragmented"},
-	ReasonNetisrToobig:    {"netisr_toobig", "too big and not to be fragmented"},
-	ReasonNetisrOptions:   {"netisr_options", "with IP options or hop-by-hop header"},
-	ReasonNetisrParamprob: {"netisr_paramprob", "with a bad header field"},
-	ReasonNetisrRedirect:  {"netisr_redirect", "better sent directly"},
-	ReasonNetisrScope:     {"netisr_scope", "beyond scope of source address"},
-	ReasonNetisrHook:      {"netisr_hook", "for a packet filter in the daemon"},
-	ReasonNetisrDown:      {"netisr_down", "daemon not running"},
-	ReasonNetisrFull:      {"netisr_full", "could not be queued for the daemon"},
-	ReasonProtosw:         {"protosw", "stage missing"},
-	ReasonMbuf:            {"mbuf", "no packet context"},
-	ReasonConfig:          {"config", "no configuration"},
-	ReasonNesting:         {"nesting", "nested too deeply"},
-	ReasonAdjust:          {"adjust", "no room for a header"},
-	ReasonEtherRunt:       {"ether_runt", "shorter than an Ethernet header"},
-	ReasonEtherOtherhost:  {"ether_otherhost", "for another station"},
-	ReasonEtherBadsrc:     {"ether_badsrc", "with a group address as source"},
-	ReasonEtherVlan:       {"ether_vlan", "truncated vlan header"},
-	ReasonIfDown:          {"if_down", "interface down"},
-	ReasonIfMonitor:       {"if_monitor", "interface in monitor mode"},
-	ReasonIfNoxmit:        {"if_noxmit", "no way to transmit on interface"},
-	ReasonIPTooshort:      {"ip_tooshort", "with size smaller than minimum"},
-	ReasonIPBadvers:       {"ip_badvers", "with incorrect version number"},
-	ReasonIPBadhlen:       {"ip_badhlen", "with header length < data size"},
-	ReasonIPBadlen:        {"ip_badlen", "with data length < header length"},
-	ReasonIPTruncated:     {"ip_truncated", "with data size < data length"},
-	ReasonIPBadsum:        {"ip_badsum", "bad header checksum"},
-	ReasonIPBadaddr:       {"ip_badaddr", "with bad source or destination address"},
-	ReasonIPCantforward:   {"ip_cantforward", "not forwardable"},
-	ReasonIPForwarding:    {"ip_forwarding", "not for this host and forwarding is off"},
-	ReasonIPBlackhole:     {"ip_blackhole", "into a blackhole route"},
-	ReasonIPLoop:          {"ip_loop", "back to the sender on a point-to-point link"},
-	ReasonIP6Tooshort:     {"ip6_tooshort", "with size smaller than minimum (IPv6)"},
-	ReasonIP6Badvers:      {"ip6_badvers", "with incorrect version number (IPv6)"},
-	ReasonIP6Truncated:    {"ip6_truncated", "with data size < data length (IPv6)"},
-	ReasonIP6Badaddr:      {"ip6_badaddr", "with bad source or destination address (IPv6)"},
-	ReasonIP6Cantforward:  {"ip6_cantforward", "not forwardable (IPv6)"},
-	ReasonIP6Forwarding:   {"ip6_forwarding", "not for this host and forwarding is off (IPv6)"},
-	ReasonIP6Blackhole:    {"ip6_blackhole", "into a blackhole route (IPv6)"},
-	ReasonPfil:            {"pfil", "dropped by a packet filter"},
-	ReasonPFBlock:         {"pf_block", "blocked by a rule of pf"},
-	ReasonPFState:         {"pf_state", "out of its pf state"},
-	ReasonPFLimit:         {"pf_limit", "no room for a pf state"},
-	ReasonPFShort:         {"pf_short", "too short for pf"},
-	ReasonPFNormalize:     {"pf_normalize", "refused by pf's normalisation"},
-	ReasonPFFragment:      {"pf_fragment", "fragment refused by pf"},
-	ReasonPFTranslate:     {"pf_translate", "no address or port to translate to"},
-	ReasonARPUnresolved:   {"arp_unresolved", "next hop did not answer"},
-	ReasonNetisrHeader:    {"netisr_header", "bad header from netisr"},
+	ReasonUnset:            {"unset", "left without a reason (a defect)"},
+	ReasonForward:          {"forward", "forwarded"},
+	ReasonForward6:         {"forward6", "forwarded (IPv6)"},
+	ReasonOutput:           {"output", "sent by the host"},
+	ReasonLocal:            {"local", "for this host"},
+	ReasonBroadcast:        {"broadcast", "broadcast for this host"},
+	ReasonMulticast:        {"multicast", "multicast for this host"},
+	ReasonARP:              {"arp", "address resolution, to the host"},
+	ReasonNoproto:          {"noproto", "not handled here, to the host"},
+	ReasonUpper:            {"upper", "interface belongs to another device of the host"},
+	ReasonUnowned:          {"unowned", "leaves by an interface of the host"},
+	ReasonOtherhostTap:     {"otherhost_tap", "for another station, seen by a promiscuous host"},
+	ReasonInjected:         {"injected", "returned from netisr to the host"},
+	ReasonNetisrARP:        {"netisr_arp", "held for address resolution"},
+	ReasonNetisrTTL:        {"netisr_ttl", "time to live exceeded"},
+	ReasonNetisrNoroute:    {"netisr_noroute", "no route to destination"},
+	ReasonNetisrReject:     {"netisr_reject", "rejected by route"},
+	ReasonNetisrFragment:   {"netisr_fragment", "to be fragmented"},
+	ReasonNetisrToobig:     {"netisr_toobig", "too big and not to be fragmented"},
+	ReasonNetisrOptions:    {"netisr_options", "with IP options or hop-by-hop header"},
+	ReasonNetisrParamprob:  {"netisr_paramprob", "with a bad header field"},
+	ReasonNetisrRedirect:   {"netisr_redirect", "better sent directly"},
+	ReasonNetisrScope:      {"netisr_scope", "beyond scope of source address"},
+	ReasonNetisrHook:       {"netisr_hook", "for a packet filter in the daemon"},
+	ReasonNetisrReassemble: {"netisr_reassemble", "fragments to be reassembled"},
+	ReasonNetisrRefragment: {"netisr_refragment", "reassembled, to be fragmented again"},
+	ReasonNetisrDown:       {"netisr_down", "daemon not running"},
+	ReasonNetisrFull:       {"netisr_full", "could not be queued for the daemon"},
+	ReasonProtosw:          {"protosw", "stage missing"},
+	ReasonMbuf:             {"mbuf", "no packet context"},
+	ReasonConfig:           {"config", "no configuration"},
+	ReasonNesting:          {"nesting", "nested too deeply"},
+	ReasonAdjust:           {"adjust", "no room for a header"},
+	ReasonEtherRunt:        {"ether_runt", "shorter than an Ethernet header"},
+	ReasonEtherOtherhost:   {"ether_otherhost", "for another station"},
+	ReasonEtherBadsrc:      {"ether_badsrc", "with a group address as source"},
+	ReasonEtherVlan:        {"ether_vlan", "truncated vlan header"},
+	ReasonIfDown:           {"if_down", "interface down"},
+	ReasonIfMonitor:        {"if_monitor", "interface in monitor mode"},
+	ReasonIfNoxmit:         {"if_noxmit", "no way to transmit on interface"},
+	ReasonIPTooshort:       {"ip_tooshort", "with size smaller than minimum"},
+	ReasonIPBadvers:        {"ip_badvers", "with incorrect version number"},
+	ReasonIPBadhlen:        {"ip_badhlen", "with header length < data size"},
+	ReasonIPBadlen:         {"ip_badlen", "with data length < header length"},
+	ReasonIPTruncated:      {"ip_truncated", "with data size < data length"},
+	ReasonIPBadsum:         {"ip_badsum", "bad header checksum"},
+	ReasonIPBadaddr:        {"ip_badaddr", "with bad source or destination address"},
+	ReasonIPCantforward:    {"ip_cantforward", "not forwardable"},
+	ReasonIPForwarding:     {"ip_forwarding", "not for this host and forwarding is off"},
+	ReasonIPBlackhole:      {"ip_blackhole", "into a blackhole route"},
+	ReasonIPLoop:           {"ip_loop", "back to the sender on a point-to-point link"},
+	ReasonIP6Tooshort:      {"ip6_tooshort", "with size smaller than minimum (IPv6)"},
+	ReasonIP6Badvers:       {"ip6_badvers", "with incorrect version number (IPv6)"},
+	ReasonIP6Truncated:     {"ip6_truncated", "with data size < data length (IPv6)"},
+	ReasonIP6Badaddr:       {"ip6_badaddr", "with bad source or destination address (IPv6)"},
+	ReasonIP6Cantforward:   {"ip6_cantforward", "not forwardable (IPv6)"},
+	ReasonIP6Forwarding:    {"ip6_forwarding", "not for this host and forwarding is off (IPv6)"},
+	ReasonIP6Blackhole:     {"ip6_blackhole", "into a blackhole route (IPv6)"},
+	ReasonPfil:             {"pfil", "dropped by a packet filter"},
+	ReasonPFBlock:          {"pf_block", "blocked by a rule of pf"},
+	ReasonPFState:          {"pf_state", "out of its pf state"},
+	ReasonPFLimit:          {"pf_limit", "no room for a pf state"},
+	ReasonPFShort:          {"pf_short", "too short for pf"},
+	ReasonPFNormalize:      {"pf_normalize", "refused by pf's normalisation"},
+	ReasonPFFragment:       {"pf_fragment", "fragment refused by pf"},
+	ReasonPFTranslate:      {"pf_translate", "no address or port to translate to"},
+	ReasonARPUnresolved:    {"arp_unresolved", "next hop did not answer"},
+	ReasonNetisrHeader:     {"netisr_header", "bad header from netisr"},
 }
 
 const (
@@ -288,6 +295,9 @@ const (
 	MHwtag        = uint32(gen.AbiMbufFlagsM_HWTAG)
 	MNodf         = uint32(gen.AbiMbufFlagsM_NODF)
 	MEtherDone    = uint32(gen.AbiMbufFlagsM_ETHER_DONE)
+	MReassembled  = uint32(gen.AbiMbufFlagsM_REASSEMBLED)
+	MNormalized   = uint32(gen.AbiMbufFlagsM_NORMALIZED)
+	MAtomic       = uint32(gen.AbiMbufFlagsM_ATOMIC)
 )
 
 const (
@@ -297,6 +307,8 @@ const (
 	ResumeEtherOutput = uint32(gen.AbiNetisrResumeRESUME_ETHER_OUTPUT)
 	ResumeLocal       = uint32(gen.AbiNetisrResumeRESUME_LOCAL)
 	ResumeTransmit    = uint32(gen.AbiNetisrResumeRESUME_TRANSMIT)
+	ResumePfilIn      = uint32(gen.AbiNetisrResumeRESUME_PFIL_IN)
+	ResumePfilOut     = uint32(gen.AbiNetisrResumeRESUME_PFIL_OUT)
 )
 
 const (
@@ -320,13 +332,17 @@ const (
 	PFPools        = uint32(gen.AbiPfLimitsPF_POOLS)
 	PFTags         = uint32(gen.AbiPfLimitsPF_TAGS)
 	PFEvaluateMax  = uint32(gen.AbiPfLimitsPF_EVALUATE_MAX)
+	PFSettingsMax  = uint32(gen.AbiPfLimitsPF_SETTINGS_MAX)
+	PFPacketLogs   = uint32(gen.AbiPfLimitsPF_PACKET_LOGS)
 )
 
 const (
-	PFHookTest  = uint32(gen.AbiPfHookPF_HOOK_TEST)
-	PFHookRules = uint32(gen.AbiPfHookPF_HOOK_RULES)
-	PFHookError = uint32(gen.AbiPfHookPF_HOOK_ERROR)
-	PFHookNAT   = uint32(gen.AbiPfHookPF_HOOK_NAT)
+	PFHookTest      = uint32(gen.AbiPfHookPF_HOOK_TEST)
+	PFHookRules     = uint32(gen.AbiPfHookPF_HOOK_RULES)
+	PFHookError     = uint32(gen.AbiPfHookPF_HOOK_ERROR)
+	PFHookNAT       = uint32(gen.AbiPfHookPF_HOOK_NAT)
+	PFHookScrub     = uint32(gen.AbiPfHookPF_HOOK_SCRUB)
+	PFHookNormalize = uint32(gen.AbiPfHookPF_HOOK_NORMALIZE)
 )
 
 const (
@@ -340,6 +356,7 @@ const (
 	PFAnchor    = uint32(gen.AbiPfActionPF_ANCHOR)
 	PFAnchorEnd = uint32(gen.AbiPfActionPF_ANCHOR_END)
 	PFTree      = uint32(gen.AbiPfActionPF_TREE)
+	PFScrub     = uint32(gen.AbiPfActionPF_SCRUB)
 )
 
 const (
@@ -371,6 +388,7 @@ const (
 	PfrStaticPort = uint32(gen.AbiPfRuleFlagsPFR_STATIC_PORT)
 	PfrLogAll     = uint32(gen.AbiPfRuleFlagsPFR_LOG_ALL)
 	PfrIfAny      = uint32(gen.AbiPfRuleFlagsPFR_IF_ANY)
+	PfrActions    = uint32(gen.AbiPfRuleFlagsPFR_ACTIONS)
 )
 
 const (
@@ -410,6 +428,20 @@ const (
 const (
 	PFRankLast  = uint32(gen.AbiPfTreeRankPF_RANK_LAST)
 	PFRankQuick = uint32(gen.AbiPfTreeRankPF_RANK_QUICK)
+)
+
+const (
+	PfaNodf         = uint32(gen.AbiPfActionsFlagsPFA_NODF)
+	PfaRandomid     = uint32(gen.AbiPfActionsFlagsPFA_RANDOMID)
+	PfaMinttl       = uint32(gen.AbiPfActionsFlagsPFA_MINTTL)
+	PfaSettos       = uint32(gen.AbiPfActionsFlagsPFA_SETTOS)
+	PfaMaxmss       = uint32(gen.AbiPfActionsFlagsPFA_MAXMSS)
+	PfaSetprio      = uint32(gen.AbiPfActionsFlagsPFA_SETPRIO)
+	PfaScrub        = uint32(gen.AbiPfActionsFlagsPFA_SCRUB)
+	PfaLogUser      = uint32(gen.AbiPfActionsFlagsPFA_LOG_USER)
+	PfaLogMatches   = uint32(gen.AbiPfActionsFlagsPFA_LOG_MATCHES)
+	PfaLogMatch     = uint32(gen.AbiPfActionsFlagsPFA_LOG_MATCH)
+	PfaNoreassemble = uint32(gen.AbiPfActionsFlagsPFA_NOREASSEMBLE)
 )
 
 const (
@@ -462,6 +494,14 @@ const (
 	PFStateLog       = uint32(gen.AbiPfStateFlagsPF_STATE_LOG)
 	PFStateWire      = uint32(gen.AbiPfStateFlagsPF_STATE_WIRE)
 	PFStateStack     = uint32(gen.AbiPfStateFlagsPF_STATE_STACK)
+	PFStateActions   = uint32(gen.AbiPfStateFlagsPF_STATE_ACTIONS)
+)
+
+const (
+	PFSetNormalize      = uint32(gen.AbiPfSettingsFlagsPF_SET_NORMALIZE)
+	PFSetReassemble     = uint32(gen.AbiPfSettingsFlagsPF_SET_REASSEMBLE)
+	PFSetReassembleNodf = uint32(gen.AbiPfSettingsFlagsPF_SET_REASSEMBLE_NODF)
+	PFSetAdaptiveRule   = uint32(gen.AbiPfSettingsFlagsPF_SET_ADAPTIVE_RULE)
 )
 
 const (

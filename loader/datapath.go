@@ -45,6 +45,8 @@ var stages = map[string]uint32{
 	"pf_test_rule": bpf.PFHookRules,
 	"pf_error":     bpf.PFHookError,
 	"pf_nat":       bpf.PFHookNAT,
+	"pf_scrub":     bpf.PFHookScrub,
+	"pf_normalize": bpf.PFHookNormalize,
 }
 
 // protosw names the program array of each build.
@@ -103,7 +105,8 @@ type Sizes struct {
 func (s Sizes) apply(dir string, spec *ebpf.CollectionSpec) {
 	slots := max(uint32(bpf.PFStates), 2*s.States)
 	slots = 1 << bits.Len32(slots-1)
-	for name, entries := range map[string]uint32{"pf_states": slots, "pf_state_index": slots / bpf.PFBucketSlots} {
+	for name, entries := range map[string]uint32{"pf_states": slots, "pf_state_index": slots / bpf.PFBucketSlots,
+		"pf_state_actions": slots} {
 		if pinned, err := ebpf.LoadPinnedMap(filepath.Join(mapDir(dir), name), nil); err == nil {
 			entries = pinned.MaxEntries()
 			pinned.Close()

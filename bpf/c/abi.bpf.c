@@ -51,6 +51,11 @@ struct {
 	struct pf_cuts pf_cuts;
 	struct pf_leaf pf_leaf;
 	enum pf_tree_rank pf_tree_rank;
+	enum pf_actions_flags pf_actions_flags;
+	struct pf_actions pf_actions;
+	struct pf_rule_actions pf_rule_actions;
+	enum pf_settings_flags pf_settings_flags;
+	struct pf_logged pf_logged;
 	struct pf_rule_counters pf_rule_counters;
 	struct pf_pool pf_pool;
 	enum pf_timeout pf_timeout;

@@ -14,7 +14,7 @@
  * pinned converts or refuses; it never guesses.
  */
 enum abi {
-	ABI_VERSION = 2,
+	ABI_VERSION = 3,
 };
 
 enum limits {
@@ -83,6 +83,8 @@ enum reason {
 	REASON_NETISR_REDIRECT,	 /* better sent directly */
 	REASON_NETISR_SCOPE,	 /* beyond scope of source address */
 	REASON_NETISR_HOOK,	 /* for a packet filter in the daemon */
+	REASON_NETISR_REASSEMBLE, /* fragments to be reassembled */
+	REASON_NETISR_REFRAGMENT, /* reassembled, to be fragmented again */
 	/* dropped */
 	REASON_NETISR_DOWN,	 /* daemon not running */
 	REASON_NETISR_FULL,	 /* could not be queued for the daemon */
@@ -332,6 +334,9 @@ enum mbuf_flags {
 	M_HWTAG = 1 << 9,	/* TC: the outermost tag is in the descriptor, not in the data */
 	M_NODF = 1 << 10,	/* IPv4 without don't fragment */
 	M_ETHER_DONE = 1 << 11,	/* Ethernet output hooks have run */
+	M_REASSEMBLED = 1 << 12, /* stands for a packet whose rest the daemon holds */
+	M_NORMALIZED = 1 << 13,	/* pf's scrub rules have seen it */
+	M_ATOMIC = 1 << 14,	/* IPv6, with a fragment header and yet whole */
 };
 
 /*
@@ -363,7 +368,8 @@ struct mbuf {
 	__u32 hook;		/* for REASON_NETISR_HOOK: enum pf_answer and codes */
 	__u32 redirect;		/* where the last redirect went: slot, for tests */
 	__u32 pf_tag;		/* number of pf's tag on it, 0: none */
-	__u32 spare;
+	__u32 reassembly;	/* M_REASSEMBLED: by what number the daemon knows it */
+	__u32 prio;		/* 1 and the priority that it was given, 0: none */
 };
 
 /*
@@ -376,12 +382,14 @@ enum netisr_resume {
 	RESUME_ETHER_OUTPUT,	/* transmit as it is on ifp, next hop's link address */
 	RESUME_LOCAL,		/* input of rcvif for the host's sockets */
 	RESUME_TRANSMIT,	/* frame is complete: put it on ifp */
+	RESUME_PFIL_IN,		/* input hooks, as if it had just arrived on rcvif */
+	RESUME_PFIL_OUT,	/* output hooks, on its way to ifp */
 };
 
 enum netisr_header_const {
 	NETISR_MAGIC = 0xb5d1,
 	NETISR_ETHERTYPE = 0x88b5,	/* IEEE 802 local experimental */
-	NETISR_HEADER_LEN = 56,
+	NETISR_HEADER_LEN = 64,
 };
 
 /*
@@ -425,6 +433,8 @@ struct netisr_header {
 	__u8 encaps;
 	__u32 queue;		/* CPU that sent it */
 	__u32 hook;		/* of the mbuf */
+	__u32 reassembly;	/* of the mbuf */
+	__u32 prio;		/* of the mbuf */
 };
 
 /*
@@ -442,6 +452,8 @@ enum pf_limits {
 	PF_POOLS = 4096,
 	PF_TAGS = 1024,
 	PF_EVALUATE_MAX = 1 << 17,
+	PF_SETTINGS_MAX = 1024,	/* different timeouts of rules, and those of all */
+	PF_PACKET_LOGS = 8,	/* rules that log one packet while it is evaluated */
 };
 
 /* Slots of the protocol switch that pf takes. */
@@ -450,6 +462,8 @@ enum pf_hook {
 	PF_HOOK_RULES,		/* evaluation */
 	PF_HOOK_ERROR,		/* ICMP errors about packets of states */
 	PF_HOOK_NAT,		/* translation rules */
+	PF_HOOK_SCRUB,		/* what rules want done to a packet that passes */
+	PF_HOOK_NORMALIZE,	/* scrub rules */
 };
 
 enum pf_action {
@@ -463,6 +477,7 @@ enum pf_action {
 	PF_ANCHOR,		/* rules up to skip are its own */
 	PF_ANCHOR_END,
 	PF_TREE,		/* the rules up to skip by decision trees, their roots from line ext on */
+	PF_SCRUB,
 };
 
 enum pf_rule_flags {
@@ -494,6 +509,7 @@ enum pf_rule_flags {
 	PFR_STATIC_PORT = 1 << 25,
 	PFR_LOG_ALL = 1 << 27,	/* and all packets of its state */
 	PFR_IF_ANY = 1 << 26,	/* every interface but loopback */
+	PFR_ACTIONS = 1 << 30,	/* struct pf_rule_actions is in the line behind ext */
 };
 
 /*
@@ -550,7 +566,9 @@ struct pf_ruleset {
 	__u32 rdr;
 	__u32 rdr_count;
 	__u32 flags;		/* enum pf_ruleset_flags */
-	__u32 spare[9];
+	__u32 scrub;
+	__u32 scrub_count;
+	__u32 spare[7];
 };
 
 enum pf_ruleset_flags {
@@ -620,6 +638,43 @@ struct pf_leaf {
 enum pf_tree_rank {
 	PF_RANK_LAST = 0xfffffff,	/* rank of a rule that is not quick: this, less its line */
 	PF_RANK_QUICK = 0x7ffffff,	/* the last rank of quick rules */
+};
+
+enum pf_actions_flags {
+	PFA_NODF = 1 << 0,
+	PFA_RANDOMID = 1 << 1,
+	PFA_MINTTL = 1 << 2,
+	PFA_SETTOS = 1 << 3,
+	PFA_MAXMSS = 1 << 4,
+	PFA_SETPRIO = 1 << 5,
+	PFA_SCRUB = 0x3f,	/* any of those above: the packet changes */
+	PFA_LOG_USER = 1 << 6,
+	PFA_LOG_MATCHES = 1 << 7,	/* and what matches behind it */
+	PFA_LOG_MATCH = 1 << 8,	/* match_rule logs all packets of the state */
+	PFA_NOREASSEMBLE = 1 << 9,	/* scrub fragment no reassemble */
+};
+
+/*
+ * What is to be done to a packet: by one rule, or by all that matched; and to
+ * all packets of a state.
+ */
+struct pf_actions {
+	__u16 flags;		/* enum pf_actions_flags */
+	__u16 max_mss;		/* host order */
+	__u8 min_ttl;
+	__u8 set_tos;
+	__u8 set_prio[2];	/* and of empty acknowledgements and low delay */
+	__u16 timeouts;		/* entry of pf_set with the timeouts of the rule, 0: those of all */
+	__u8 log_if;		/* the N of pflogN */
+	__u8 match_log_if;
+	__u32 match_rule;	/* slot of the counters of a match rule with log (all) */
+};
+
+/* Options that few rules have, one line. */
+struct pf_rule_actions {
+	struct pf_actions act;
+	__u32 max_states;	/* 0: no limit */
+	__u32 spare[11];
 };
 
 /* Evaluations are counted in a map of their own, since they are many. */
@@ -733,6 +788,7 @@ enum pf_state_flags {
 	PF_STATE_LOG = 1 << 4,
 	PF_STATE_WIRE = 1 << 5,	 /* for packets that come in */
 	PF_STATE_STACK = 1 << 6, /* for packets that go out */
+	PF_STATE_ACTIONS = 1 << 7, /* has an entry in pf_state_actions */
 };
 
 /* How many states there are, and the secret of their hash. */
@@ -744,10 +800,20 @@ struct pf_state_head {
 	__u64 spare[5];
 };
 
-/* Settings of pf, written in place by the daemon. */
+enum pf_settings_flags {
+	PF_SET_NORMALIZE = 1 << 0,	/* there are scrub rules */
+	PF_SET_REASSEMBLE = 1 << 1,	/* all fragments */
+	PF_SET_REASSEMBLE_NODF = 1 << 2,
+	PF_SET_ADAPTIVE_RULE = 1 << 3,	/* adaptive timeouts go by the states of the rule */
+};
+
+/*
+ * Settings of pf, written in place by the daemon. Entry 0 is that of all; of
+ * the others, which are those of rules, only timeouts and flags count.
+ */
 struct pf_settings {
 	__u32 states_limit;
-	__u32 flags;
+	__u32 flags;		/* enum pf_settings_flags */
 	__u32 timeout[PFTM_MAX];	/* in jiffies; the adaptive ones in states */
 	__u32 spare[14];
 };
@@ -769,7 +835,7 @@ struct pf_status {
 	__u64 inserts;
 	__u64 translate;	/* no port free */
 	__u64 log_lost;		/* records that found no room */
-	__u64 spare;
+	__u64 max_states;	/* max of a rule met */
 };
 
 struct pf_table_key {
@@ -799,7 +865,9 @@ struct pf_log_record {
 	__u8 reason;		/* enum pf_log_reason */
 	__u8 dir;
 	__u8 af;
-	__u32 spare;
+	__u8 log_if;		/* the N of pflogN */
+	__u8 user;		/* 1: the owner of the socket is asked for */
+	__u16 spare;
 	__u8 data[PF_LOG_BYTES];
 };
 
@@ -822,6 +890,15 @@ enum pf_icmp_way {
 	PF_ICMP_OTHER,
 	PF_ICMP_QUERY,
 	PF_ICMP_REPLY,
+};
+
+/* A rule that logs the packet in hand. */
+struct pf_logged {
+	__u32 rule;		/* slot of its counters */
+	__u8 action;
+	__u8 log_if;
+	__u8 user;
+	__u8 spare;
 };
 
 /* What pf's programs tell each other of the packet in hand. */
@@ -858,7 +935,14 @@ struct pf_pdesc {
 	__u8 naddr[2][16];	/* the translated key; or what an ICMP error quotes */
 	__be16 nport[2];
 	__u32 claimed[2];	/* slots taken for a state in the making */
-	__u32 spare4;
+	__u32 logs;		/* how many of logged */
+	struct pf_actions act;
+	__u32 max_states;	/* of the rule that decided */
+	__u8 matches;		/* 1: log (matches) is on, to matches_if */
+	__u8 matches_if;
+	__u8 matches_user;
+	__u8 spare4;
+	struct pf_logged logged[PF_PACKET_LOGS];
 };
 
 #endif

@@ -16,7 +16,7 @@ inline_always int if_start_on(ctx_t *ctx, struct mbuf *m, const struct ifnet *if
 	}
 	if (!ifp->tx_ifindex)
 		return drop(REASON_IF_NOXMIT);
-	if (!tags_push(ctx, ifp))
+	if (!tags_push(ctx, m, ifp))
 		return drop(REASON_ADJUST);
 	count_output(ctx, m, ifp, frame_len(ctx));
 	count(REASON_OUTPUT);

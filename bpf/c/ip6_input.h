@@ -87,9 +87,13 @@ inline_always void ip6_describe(ctx_t *ctx, struct mbuf *m, const struct ipv6hdr
 			frag = frame(ctx) + off;
 			if ((void *)(frag + 1) > frame_end(ctx))
 				goto out;
-			m->flags |= M_FRAG;
 			next = frag->next;
 			off += sizeof(*frag);
+			if (!(frag->offset & bpf_htons(0xfff9))) {
+				m->flags |= M_ATOMIC; /* RFC 6946 */
+				break;
+			}
+			m->flags |= M_FRAG;
 			if (frag->offset & bpf_htons(0xfff8)) {
 				m->flags |= M_FRAG_NOTFIRST;
 				m->l4_off = off;

@@ -99,6 +99,8 @@ STAGE(netisr_input)
 	m->l3_off = h->l3_off;
 	m->af = h->af;
 	m->encaps = h->encaps;
+	m->reassembly = h->reassembly;
+	m->prio = h->prio;
 	m->dir = h->resume == RESUME_FORWARD ? PFIL_IN : PFIL_OUT;
 	m->frame_len = frame_len(ctx) - NETISR_HEADER_LEN;
 	resume = h->resume;

@@ -39,6 +39,8 @@ inline_always struct netisr_header *netisr_header_push(ctx_t *ctx, const struct 
 	h->encaps = m->encaps;
 	h->queue = bpf_get_smp_processor_id();
 	h->hook = m->hook;
+	h->reassembly = m->reassembly;
+	h->prio = m->prio;
 	return h;
 }
 

@@ -12,6 +12,14 @@ inline_always __be16 af_type(const struct mbuf *m)
 	return m->af == 4 ? bpf_htons(ETH_P_IP) : bpf_htons(ETH_P_IPV6);
 }
 
+/* vlan_tci_of: the tag of a logical interface, with the priority that the packet was given. */
+inline_always __u16 vlan_tci_of(const struct mbuf *m, const struct ifnet *level)
+{
+	if (!m->prio)
+		return level->vlan_tci;
+	return (level->vlan_tci & 0x1fff) | (m->prio - 1) << 13;
+}
+
 /* ether_hooks: the list of Ethernet output hooks that the interface has. */
 inline_always __u64 ether_hooks(const struct config *cfg, const struct ifnet *ifp)
 {
@@ -59,7 +67,7 @@ inline_always bool ether_header_write(ctx_t *ctx, struct mbuf *m, const struct i
 		opaque(field);
 		if ((void *)(field + 2) > frame_end(ctx))
 			return false;
-		field[0] = bpf_htons(level->vlan_tci);
+		field[0] = bpf_htons(vlan_tci_of(m, level));
 		field[1] = type;
 		type = level->vlan_proto;
 		len -= 4;
@@ -75,13 +83,13 @@ inline_always bool ether_header_write(ctx_t *ctx, struct mbuf *m, const struct i
 }
 #else
 /* tags_push: the tags of a logical interface, from the payload outwards. */
-inline_always bool tags_push(ctx_t *ctx, const struct ifnet *level)
+inline_always bool tags_push(ctx_t *ctx, const struct mbuf *m, const struct ifnet *level)
 {
 #pragma unroll
 	for (int i = 0; i < ENCAP_MAX; i++) {
 		if (!(level->if_flags & IFNET_VLAN))
 			return true;
-		if (bpf_skb_vlan_push(ctx, level->vlan_proto, level->vlan_tci))
+		if (bpf_skb_vlan_push(ctx, level->vlan_proto, vlan_tci_of(m, level)))
 			return false;
 		level = ifnet_slot(level->parent);
 		if (!level)
@@ -108,7 +116,7 @@ inline_always bool ether_header_write(ctx_t *ctx, struct mbuf *m, const struct i
 	__builtin_memcpy(eth->h_dest, m->dmac, ETH_ALEN);
 	__builtin_memcpy(eth->h_source, ifp->lladdr, ETH_ALEN);
 	eth->h_proto = af_type(m);
-	return tags_push(ctx, ifp);
+	return tags_push(ctx, m, ifp);
 }
 #endif
 

@@ -5,6 +5,7 @@
 
 #include "pf_icmp.h"
 #include "pf_log.h"
+#include "pf_norm.h"
 #include "pf_rules.h"
 #include "pf_translate.h"
 #include "pf_tree.h"
@@ -14,6 +15,8 @@ inline_always void pf_free(struct pf_state *s, __u32 slot)
 {
 	struct pf_state_head *head = pf_state_head_get();
 	__u64 tag = *(volatile __u64 *)&s->tag;
+	__u32 rule = s->rule;
+	__u64 *of_rule;
 
 	if (tag >> 32 != PF_STATE_LIVE || __sync_val_compare_and_swap(&s->tag, tag, (__u64)PF_STATE_BUSY << 32) != tag)
 		return;
@@ -26,6 +29,9 @@ inline_always void pf_free(struct pf_state *s, __u32 slot)
 	pf_unclaim(s, slot);
 	if (head)
 		__sync_fetch_and_add(&head->count, -1);
+	of_rule = bpf_map_lookup_elem(&pf_rule_states, &rule);
+	if (of_rule)
+		__sync_fetch_and_add(of_rule, -1);
 }
 
 /* pf_track: the packet moves its state on, if it belongs to it. */
@@ -57,6 +63,7 @@ STAGE(pf_test)
 	struct pf_state *s, *primary;
 	struct ifnet *ifp;
 	__u32 slot, now, first;
+	__u64 states;
 
 	if (!m || !pd || !set || !head)
 		return drop(REASON_MBUF);
@@ -73,6 +80,9 @@ STAGE(pf_test)
 	default:
 		break;
 	}
+	if ((set->flags & PF_SET_NORMALIZE) && !(m->flags & M_NORMALIZED))
+		stage(ctx, PF_HOOK_NORMALIZE);
+	m->flags &= ~M_NORMALIZED;
 	if (m->flags & M_FRAG)
 		stage(ctx, PF_HOOK_RULES); /* without ports it has no state */
 	if ((pd->proto == IPPROTO_ICMP || pd->proto == IPPROTO_ICMPV6) && pf_icmp_error(pd->af, pd->icmp_type))
@@ -88,11 +98,14 @@ STAGE(pf_test)
 	if (!primary)
 		stage(ctx, PF_HOOK_RULES);
 	now = bpf_jiffies64();
-	if (now - primary->expire > pf_timeout_of(set, head->count, primary->timeout) ||
+	states = head->count;
+	set = pf_state_settings(primary, first, pd, set, &states);
+	if (now - primary->expire > pf_timeout_of(set, states, primary->timeout) ||
 	    (pd->proto == IPPROTO_TCP && (pd->tcp_flags & (TH_SYN | TH_ACK)) == TH_SYN &&
 	     primary->peers[0] >= PF_TCPS_FIN_WAIT_2 && primary->peers[1] >= PF_TCPS_FIN_WAIT_2)) {
 		/* Over, or the same ports once more. */
 		pf_free(primary, first);
+		pd->act = (struct pf_actions){};
 		stage(ctx, PF_HOOK_RULES);
 	}
 	switch (pf_track(primary, pd)) {
@@ -106,7 +119,11 @@ STAGE(pf_test)
 		break;
 	}
 	if (primary->flags & PF_STATE_LOG)
-		pf_log_packet(ctx, m, primary->rule, PF_PASS, PFRES_MATCH);
+		pf_log_packet(ctx, m, primary->rule, PF_PASS,
+			      pf_log_how(PFRES_MATCH, pd->act.log_if, pd->act.flags & PFA_LOG_USER));
+	if (pd->act.flags & PFA_LOG_MATCH)
+		pf_log_packet(ctx, m, pd->act.match_rule, PF_MATCH,
+			      pf_log_how(PFRES_MATCH, pd->act.match_log_if, pd->act.flags & PFA_LOG_USER));
 	pf_account(ctx, primary, m, pd);
 	if (!pf_state_lets(primary, m, pd))
 		return drop(REASON_PF_BLOCK);
@@ -118,7 +135,7 @@ STAGE(pf_test)
 		if (!pf_rewrite(ctx, m, pd, other->addr, other->port))
 			return drop(REASON_PF_TRANSLATE);
 	}
-	pfil_continue(ctx, m);
+	pf_continue(ctx, m, pd);
 }
 
 /*
@@ -154,10 +171,19 @@ inline_always __u32 pf_insert(struct pf_pdesc *pd, const struct mbuf *m, bool tr
 	__u8 far = pd->dir == PFIL_IN ? PF_STATE_STACK : PF_STATE_WIRE;
 	struct pf_state *s, *other = NULL;
 	__u32 slot, alias, hash = 0;
+	__u64 *of_rule;
 	__u8 flags = 0;
 
 	if (!head || !set)
 		return PF_NOSLOT;
+	of_rule = bpf_map_lookup_elem(&pf_rule_states, &rule);
+	if (!of_rule)
+		return PF_NOSLOT;
+	if (pd->max_states && *(volatile __u64 *)of_rule >= pd->max_states) {
+		pf_counted(state_limit);
+		pf_counted(max_states);
+		return PF_NOSLOT;
+	}
 	if (__sync_fetch_and_add(&head->count, 1) >= set->states_limit) {
 		__sync_fetch_and_add(&head->count, -1);
 		pf_counted(state_limit);
@@ -198,6 +224,15 @@ inline_always __u32 pf_insert(struct pf_pdesc *pd, const struct mbuf *m, bool tr
 		flags |= PF_STATE_ALLOWOPTS;
 	if (rule_flags & PFR_LOG_ALL)
 		flags |= PF_STATE_LOG;
+	if (pf_actions_any(&pd->act)) {
+		struct pf_actions *act = pf_state_actions_get(slot);
+
+		if (act) {
+			*act = pd->act;
+			flags |= PF_STATE_ACTIONS;
+		}
+	}
+	__sync_fetch_and_add(of_rule, 1);
 	pf_key_store(s, pd->addr, pd->port, pd, other ? flags | PF_STATE_NAT | side : flags | side | far, alias);
 	pf_first(s, pd);
 	pf_publish(s, pd->hash, PF_STATE_LIVE);
@@ -328,17 +363,32 @@ inline_always void pf_made(ctx_t *ctx, const struct mbuf *m, const struct pf_pde
 	}
 }
 
+/* pf_log_matches: logs the packet for the rules that said so while they were looked at. */
+static __noinline int pf_log_matches(ctx_t *ctx, const struct mbuf *m, const struct pf_pdesc *pd)
+{
+	for (__u32 i = 0; i < PF_PACKET_LOGS; i++) {
+		const struct pf_logged *l = &pd->logged[i];
+
+		if (i >= pd->logs)
+			break;
+		pf_log_packet(ctx, m, l->rule, l->action, pf_log_how(PFRES_MATCH, l->log_if, l->user));
+	}
+	return 0;
+}
+
 /* pf_block: a rule says no; the daemon answers where the rule says return. */
-inline_always int pf_block(ctx_t *ctx, struct mbuf *m, const struct pf_rule *r)
+inline_always int pf_block(ctx_t *ctx, struct mbuf *m, const struct pf_rule *r, __u32 reason)
 {
 	__u32 answer = 0;
 
+	if (!r)
+		return drop(reason);
 	if (r->flags & PFR_RETURN_RST)
 		answer |= PF_ANSWER_RST;
 	if (r->flags & PFR_RETURN_ICMP)
 		answer |= PF_ANSWER_ICMP;
 	if (!answer || (m->flags & M_FRAG_NOTFIRST))
-		return drop(REASON_PF_BLOCK);
+		return drop(reason);
 	m->hook = answer | r->return_code << 8 | (__u32)r->return_code6 << 16;
 	to_netisr(ctx, m, REASON_NETISR_HOOK);
 }
@@ -422,6 +472,7 @@ STAGE(pf_test_rule)
 	const struct config *cfg;
 	const struct pf_ruleset *rs;
 	const struct pf_rule *r = NULL;
+	const struct pf_rule_actions *actions;
 	struct pf_rule_counters *counters;
 	__u32 slot, zero = 0, rule = 0, rule_flags = 0;
 	bool translated;
@@ -457,30 +508,42 @@ STAGE(pf_test_rule)
 	if (r) {
 		rule = r->number;
 		rule_flags = r->flags;
+		if (rule_flags & PFR_ACTIONS) {
+			actions = pf_line_at(e.ruleset, r->ext + 1);
+			if (!actions)
+				return drop(REASON_CONFIG);
+			pf_actions_add(&pd->act, &actions->act);
+			pd->act.flags |= actions->act.flags & PFA_LOG_USER;
+			pd->act.timeouts = actions->act.timeouts;
+			pd->act.log_if = actions->act.log_if;
+			pd->max_states = actions->max_states;
+		}
 	}
 	counters = bpf_map_lookup_elem(&pf_rule_counts, &rule);
 	if (counters) {
 		counters->packets[pd->dir & 1] += packets(ctx);
 		counters->bytes[pd->dir & 1] += m->ip_len;
 	}
+	if (pd->logs)
+		pf_log_matches(ctx, m, pd);
 	if (r && (rule_flags & PFR_LOG))
-		pf_log_packet(ctx, m, rule, r->action, PFRES_MATCH);
+		pf_log_packet(ctx, m, rule, r->action, pf_log_how(PFRES_MATCH, pd->act.log_if, pd->act.flags & PFA_LOG_USER));
 	if (r && r->action == PF_DROP) {
 		pf_counted(match);
-		return pf_block(ctx, m, r);
+		return pf_block(ctx, m, r, REASON_PF_BLOCK);
 	}
 	if ((translated || (rule_flags & PFR_KEEP_STATE)) && !(m->flags & M_FRAG) &&
 	    !((pd->proto == IPPROTO_ICMP || pd->proto == IPPROTO_ICMPV6) && pf_icmp_error(pd->af, pd->icmp_type))) {
 		slot = pf_insert(pd, m, translated, rule, rule_flags, pd->translation);
 		if (slot == PF_NOSLOT)
-			return drop(REASON_PF_LIMIT);
+			return pf_block(ctx, m, r, REASON_PF_LIMIT);
 		pf_made(ctx, m, pd, slot);
 	}
 	if (pd->options && !(rule_flags & PFR_ALLOWOPTS)) {
 		pf_counted(ip_option);
 		return drop(REASON_PF_BLOCK);
 	}
-	pfil_continue(ctx, m);
+	pf_continue(ctx, m, pd);
 }
 
 #endif

@@ -3,6 +3,7 @@
 #ifndef BSDNET_PF_ICMP_H
 #define BSDNET_PF_ICMP_H
 
+#include "pf_actions.h"
 #include "pf_translate.h"
 
 #define INNER_OFF_MAX	(L4_OFF_MAX + 8 + 60)
@@ -259,6 +260,7 @@ STAGE(pf_error)
 	struct pf_quoted q = {};
 	struct mbuf *m = mget();
 	__u32 slot, first;
+	__u64 states;
 
 	if (!m || !pd || !set || !head)
 		return drop(REASON_MBUF);
@@ -272,8 +274,12 @@ STAGE(pf_error)
 	primary = pf_primary(s, slot, &first);
 	if (!primary)
 		stage(ctx, PF_HOOK_RULES);
-	if ((__u32)bpf_jiffies64() - primary->expire > pf_timeout_of(set, head->count, primary->timeout))
+	states = head->count;
+	set = pf_state_settings(primary, first, pd, set, &states);
+	if ((__u32)bpf_jiffies64() - primary->expire > pf_timeout_of(set, states, primary->timeout)) {
+		pd->act = (struct pf_actions){};
 		stage(ctx, PF_HOOK_RULES);
+	}
 	if (q.proto == IPPROTO_TCP && !(primary->flags & PF_STATE_SLOPPY) && !pf_quoted_sent(primary, pd, q.seq)) {
 		pf_counted(state_mismatch);
 		return drop(REASON_PF_STATE);
@@ -288,6 +294,8 @@ STAGE(pf_error)
 		if (!pf_error_rewrite(ctx, m, pd, &q, other))
 			return drop(REASON_PF_TRANSLATE);
 	}
+	if (pd->act.flags & PFA_SCRUB)
+		stage(ctx, PF_HOOK_SCRUB);
 	pfil_continue(ctx, m);
 }
 

@@ -5,11 +5,17 @@
 
 #include "pf_pdesc.h"
 
+/* pf_log_how: why a packet is logged, to which pflogN, and whether its socket's owner is asked for. */
+inline_always __u32 pf_log_how(__u32 reason, __u32 log_if, bool user)
+{
+	return reason | log_if << 8 | (__u32)user << 16;
+}
+
 /*
- * pf_log_packet: hands a copy of the packet to the daemon. A function of its
- * own: logging is rare and takes registers.
+ * pf_log_packet: hands a copy of the packet to the daemon; how is made by
+ * pf_log_how. A function of its own: logging is rare and takes registers.
  */
-static __noinline int pf_log_packet(ctx_t *ctx, const struct mbuf *m, __u32 rule, __u32 action, __u32 reason)
+static __noinline int pf_log_packet(ctx_t *ctx, const struct mbuf *m, __u32 rule, __u32 action, __u32 how)
 {
 	struct pf_log_record *record = bpf_ringbuf_reserve(&pf_log, sizeof(*record), 0);
 	__u32 off;
@@ -27,7 +33,9 @@ static __noinline int pf_log_packet(ctx_t *ctx, const struct mbuf *m, __u32 rule
 	record->ifslot = m->dir == PFIL_IN ? m->rcvif : m->ifp;
 	record->len = len;
 	record->action = action;
-	record->reason = reason;
+	record->reason = how;
+	record->log_if = how >> 8;
+	record->user = how >> 16 & 1;
 	record->dir = m->dir;
 	record->af = m->af;
 	record->spare = 0;

@@ -69,10 +69,28 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1);
+	__uint(max_entries, PF_SETTINGS_MAX);
 	__type(key, __u32);
 	__type(value, struct pf_settings);
 } pf_set SEC(".maps");
+
+/* What is done to the packets of states, by slot; of those with PF_STATE_ACTIONS. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, PF_STATES);
+	__type(key, __u32);
+	__type(value, struct pf_actions);
+} pf_state_actions SEC(".maps");
+
+/* How many states each rule has now. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, PF_RULES);
+	__type(key, __u32);
+	__type(value, __u64);
+} pf_rule_states SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

@@ -230,9 +230,13 @@ inline_always __u32 pf_hash(const __u8 addr[2][16], const __be16 port[2], __u8 p
  */
 inline_always bool pf_options(const struct mbuf *m, const struct pf_pdesc *pd)
 {
+	__u32 plain = sizeof(struct iphdr);
+
 	if (!m->l4_off || (m->af == 6 && (m->flags & M_FRAG)))
 		return false;
-	if (m->l4_off - m->l3_off <= (m->af == 4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr)))
+	if (m->af == 6)
+		plain = sizeof(struct ipv6hdr) + (m->flags & M_ATOMIC ? sizeof(struct ip6_fragment) : 0);
+	if (m->l4_off - m->l3_off <= plain)
 		return false;
 	if (pd->ttl != 1)
 		return true;
@@ -241,6 +245,17 @@ inline_always bool pf_options(const struct mbuf *m, const struct pf_pdesc *pd)
 	return m->proto != IPPROTO_ICMPV6 ||
 	       !((pd->icmp_type >= MLD_LISTENER_QUERY && pd->icmp_type <= MLD_LISTENER_DONE) ||
 		 pd->icmp_type == MLDV2_LISTENER_REPORT);
+}
+
+/* pf_fragment_df: a fragment that must not be one. */
+inline_always bool pf_fragment_df(ctx_t *ctx, const struct mbuf *m)
+{
+	struct iphdr *ip;
+
+	if (m->af != 4)
+		return false;
+	ip = ip_header(ctx, m);
+	return !ip || (ip->frag_off & bpf_htons(IP_DF));
 }
 
 /* What pf_setup says. */
@@ -259,7 +274,7 @@ inline_always enum pf_verdict pf_setup(ctx_t *ctx, struct mbuf *m, struct pf_pde
 	struct pf_state_head *head = pf_state_head_get();
 	__u32 avail;
 
-	__builtin_memset(pd, 0, sizeof(*pd));
+	__builtin_memset(pd, 0, __builtin_offsetof(struct pf_pdesc, logged));
 	pd->proto = m->proto;
 	pd->af = m->af;
 	pd->dir = m->dir;

@@ -3,7 +3,7 @@
 #ifndef BSDNET_PF_RULES_H
 #define BSDNET_PF_RULES_H
 
-#include "pf_state.h"
+#include "pf_actions.h"
 
 /* Evaluation in progress; bpf_loop carries it from rule to rule. */
 struct pf_evaluation {
@@ -224,6 +224,8 @@ static long pf_rule_step(__u32 index, void *context)
 		e->tag = r->tag;
 	if (r->action == PF_ANCHOR)
 		return 0;
+	if ((r->flags & (PFR_ACTIONS | PFR_LOG)) || e->pd->matches)
+		pf_matched(e->pd, r, r->flags & PFR_ACTIONS ? pf_line_at(e->ruleset, r->ext + 1) : NULL);
 	if (r->action == PF_MATCH) {
 		counters = bpf_map_lookup_elem(&pf_rule_counts, &r->number);
 		if (counters)

@@ -16,7 +16,7 @@ import (
 type AbiAbi uint32
 
 const (
-	AbiAbiABI_VERSION AbiAbi = 2
+	AbiAbiABI_VERSION AbiAbi = 3
 )
 
 type AbiArpKey struct {
@@ -148,33 +148,33 @@ type AbiLlentry struct {
 }
 
 type AbiMbuf struct {
-	_        structs.HostLayout
-	Pfil     uint64
-	Config   uint32
-	Rcvif    uint32
-	Ifp      uint32
-	Nexthop  uint32
-	Flags    uint32
-	Reason   uint32
-	L3Off    uint16
-	L4Off    uint16
-	IpLen    uint16
-	VlanTci  uint16
-	Af       uint8
-	Proto    uint8
-	Next     uint8
-	Encaps   uint8
-	Dir      uint8
-	Tos      uint8
-	WireLen  uint16
-	Dmac     [6]uint8
-	Flow     uint16
-	FrameLen uint32
-	Hook     uint32
-	Redirect uint32
-	PfTag    uint32
-	Spare    uint32
-	_        [4]byte
+	_          structs.HostLayout
+	Pfil       uint64
+	Config     uint32
+	Rcvif      uint32
+	Ifp        uint32
+	Nexthop    uint32
+	Flags      uint32
+	Reason     uint32
+	L3Off      uint16
+	L4Off      uint16
+	IpLen      uint16
+	VlanTci    uint16
+	Af         uint8
+	Proto      uint8
+	Next       uint8
+	Encaps     uint8
+	Dir        uint8
+	Tos        uint8
+	WireLen    uint16
+	Dmac       [6]uint8
+	Flow       uint16
+	FrameLen   uint32
+	Hook       uint32
+	Redirect   uint32
+	PfTag      uint32
+	Reassembly uint32
+	Prio       uint32
 }
 
 type AbiMbufFlags uint32
@@ -192,6 +192,9 @@ const (
 	AbiMbufFlagsM_HWTAG         AbiMbufFlags = 512
 	AbiMbufFlagsM_NODF          AbiMbufFlags = 1024
 	AbiMbufFlagsM_ETHER_DONE    AbiMbufFlags = 2048
+	AbiMbufFlagsM_REASSEMBLED   AbiMbufFlags = 4096
+	AbiMbufFlagsM_NORMALIZED    AbiMbufFlags = 8192
+	AbiMbufFlagsM_ATOMIC        AbiMbufFlags = 16384
 )
 
 type AbiNd6Key struct {
@@ -228,6 +231,8 @@ type AbiNetisrHeader struct {
 	Encaps     uint8
 	Queue      uint32
 	Hook       uint32
+	Reassembly uint32
+	Prio       uint32
 }
 
 type AbiNetisrHeaderConst uint32
@@ -235,7 +240,7 @@ type AbiNetisrHeaderConst uint32
 const (
 	AbiNetisrHeaderConstNETISR_MAGIC      AbiNetisrHeaderConst = 46545
 	AbiNetisrHeaderConstNETISR_ETHERTYPE  AbiNetisrHeaderConst = 34997
-	AbiNetisrHeaderConstNETISR_HEADER_LEN AbiNetisrHeaderConst = 56
+	AbiNetisrHeaderConstNETISR_HEADER_LEN AbiNetisrHeaderConst = 64
 )
 
 type AbiNetisrMeta struct {
@@ -253,6 +258,8 @@ const (
 	AbiNetisrResumeRESUME_ETHER_OUTPUT AbiNetisrResume = 3
 	AbiNetisrResumeRESUME_LOCAL        AbiNetisrResume = 4
 	AbiNetisrResumeRESUME_TRANSMIT     AbiNetisrResume = 5
+	AbiNetisrResumeRESUME_PFIL_IN      AbiNetisrResume = 6
+	AbiNetisrResumeRESUME_PFIL_OUT     AbiNetisrResume = 7
 )
 
 type AbiNexthop struct {
@@ -296,6 +303,36 @@ const (
 	AbiPfActionPF_ANCHOR     AbiPfAction = 7
 	AbiPfActionPF_ANCHOR_END AbiPfAction = 8
 	AbiPfActionPF_TREE       AbiPfAction = 9
+	AbiPfActionPF_SCRUB      AbiPfAction = 10
+)
+
+type AbiPfActions struct {
+	_          structs.HostLayout
+	Flags      uint16
+	MaxMss     uint16
+	MinTtl     uint8
+	SetTos     uint8
+	SetPrio    [2]uint8
+	Timeouts   uint16
+	LogIf      uint8
+	MatchLogIf uint8
+	MatchRule  uint32
+}
+
+type AbiPfActionsFlags uint32
+
+const (
+	AbiPfActionsFlagsPFA_NODF         AbiPfActionsFlags = 1
+	AbiPfActionsFlagsPFA_RANDOMID     AbiPfActionsFlags = 2
+	AbiPfActionsFlagsPFA_MINTTL       AbiPfActionsFlags = 4
+	AbiPfActionsFlagsPFA_SETTOS       AbiPfActionsFlags = 8
+	AbiPfActionsFlagsPFA_MAXMSS       AbiPfActionsFlags = 16
+	AbiPfActionsFlagsPFA_SETPRIO      AbiPfActionsFlags = 32
+	AbiPfActionsFlagsPFA_SCRUB        AbiPfActionsFlags = 63
+	AbiPfActionsFlagsPFA_LOG_USER     AbiPfActionsFlags = 64
+	AbiPfActionsFlagsPFA_LOG_MATCHES  AbiPfActionsFlags = 128
+	AbiPfActionsFlagsPFA_LOG_MATCH    AbiPfActionsFlags = 256
+	AbiPfActionsFlagsPFA_NOREASSEMBLE AbiPfActionsFlags = 512
 )
 
 type AbiPfAnswer uint32
@@ -315,10 +352,12 @@ type AbiPfCuts struct {
 type AbiPfHook uint32
 
 const (
-	AbiPfHookPF_HOOK_TEST  AbiPfHook = 16
-	AbiPfHookPF_HOOK_RULES AbiPfHook = 17
-	AbiPfHookPF_HOOK_ERROR AbiPfHook = 18
-	AbiPfHookPF_HOOK_NAT   AbiPfHook = 19
+	AbiPfHookPF_HOOK_TEST      AbiPfHook = 16
+	AbiPfHookPF_HOOK_RULES     AbiPfHook = 17
+	AbiPfHookPF_HOOK_ERROR     AbiPfHook = 18
+	AbiPfHookPF_HOOK_NAT       AbiPfHook = 19
+	AbiPfHookPF_HOOK_SCRUB     AbiPfHook = 20
+	AbiPfHookPF_HOOK_NORMALIZE AbiPfHook = 21
 )
 
 type AbiPfIcmpWay uint32
@@ -347,6 +386,8 @@ const (
 	AbiPfLimitsPF_POOLS         AbiPfLimits = 4096
 	AbiPfLimitsPF_TAGS          AbiPfLimits = 1024
 	AbiPfLimitsPF_EVALUATE_MAX  AbiPfLimits = 131072
+	AbiPfLimitsPF_SETTINGS_MAX  AbiPfLimits = 1024
+	AbiPfLimitsPF_PACKET_LOGS   AbiPfLimits = 8
 )
 
 type AbiPfLogLimits uint32
@@ -373,8 +414,19 @@ type AbiPfLogRecord struct {
 	Reason uint8
 	Dir    uint8
 	Af     uint8
-	Spare  uint32
+	LogIf  uint8
+	User   uint8
+	Spare  uint16
 	Data   [160]uint8
+}
+
+type AbiPfLogged struct {
+	_      structs.HostLayout
+	Rule   uint32
+	Action uint8
+	LogIf  uint8
+	User   uint8
+	Spare  uint8
 }
 
 type AbiPfNat uint32
@@ -420,7 +472,14 @@ type AbiPfPdesc struct {
 	Naddr       [2][16]uint8
 	Nport       [2]uint16
 	Claimed     [2]uint32
-	Spare4      uint32
+	Logs        uint32
+	Act         AbiPfActions
+	MaxStates   uint32
+	Matches     uint8
+	MatchesIf   uint8
+	MatchesUser uint8
+	Spare4      uint8
+	Logged      [8]AbiPfLogged
 }
 
 type AbiPfPeerState uint32
@@ -489,6 +548,13 @@ type AbiPfRule struct {
 	Skip        uint32
 }
 
+type AbiPfRuleActions struct {
+	_         structs.HostLayout
+	Act       AbiPfActions
+	MaxStates uint32
+	Spare     [11]uint32
+}
+
 type AbiPfRuleCounters struct {
 	_       structs.HostLayout
 	Packets [2]uint64
@@ -535,6 +601,7 @@ const (
 	AbiPfRuleFlagsPFR_STATIC_PORT AbiPfRuleFlags = 33554432
 	AbiPfRuleFlagsPFR_LOG_ALL     AbiPfRuleFlags = 134217728
 	AbiPfRuleFlagsPFR_IF_ANY      AbiPfRuleFlags = 67108864
+	AbiPfRuleFlagsPFR_ACTIONS     AbiPfRuleFlags = 1073741824
 )
 
 type AbiPfRuleset struct {
@@ -546,7 +613,9 @@ type AbiPfRuleset struct {
 	Rdr         uint32
 	RdrCount    uint32
 	Flags       uint32
-	Spare       [9]uint32
+	Scrub       uint32
+	ScrubCount  uint32
+	Spare       [7]uint32
 }
 
 type AbiPfRulesetFlags uint32
@@ -563,6 +632,15 @@ type AbiPfSettings struct {
 	Timeout     [16]uint32
 	Spare       [14]uint32
 }
+
+type AbiPfSettingsFlags uint32
+
+const (
+	AbiPfSettingsFlagsPF_SET_NORMALIZE       AbiPfSettingsFlags = 1
+	AbiPfSettingsFlagsPF_SET_REASSEMBLE      AbiPfSettingsFlags = 2
+	AbiPfSettingsFlagsPF_SET_REASSEMBLE_NODF AbiPfSettingsFlags = 4
+	AbiPfSettingsFlagsPF_SET_ADAPTIVE_RULE   AbiPfSettingsFlags = 8
+)
 
 type AbiPfState struct {
 	_           structs.HostLayout
@@ -605,6 +683,7 @@ const (
 	AbiPfStateFlagsPF_STATE_LOG       AbiPfStateFlags = 16
 	AbiPfStateFlagsPF_STATE_WIRE      AbiPfStateFlags = 32
 	AbiPfStateFlagsPF_STATE_STACK     AbiPfStateFlags = 64
+	AbiPfStateFlagsPF_STATE_ACTIONS   AbiPfStateFlags = 128
 )
 
 type AbiPfStateHead struct {
@@ -641,7 +720,7 @@ type AbiPfStatus struct {
 	Inserts       uint64
 	Translate     uint64
 	LogLost       uint64
-	Spare         uint64
+	MaxStates     uint64
 }
 
 type AbiPfTableKey struct {
@@ -758,73 +837,75 @@ const (
 type AbiReason uint32
 
 const (
-	AbiReasonREASON_UNSET            AbiReason = 0
-	AbiReasonREASON_FORWARD          AbiReason = 1
-	AbiReasonREASON_FORWARD6         AbiReason = 2
-	AbiReasonREASON_OUTPUT           AbiReason = 3
-	AbiReasonREASON_LOCAL            AbiReason = 4
-	AbiReasonREASON_BROADCAST        AbiReason = 5
-	AbiReasonREASON_MULTICAST        AbiReason = 6
-	AbiReasonREASON_ARP              AbiReason = 7
-	AbiReasonREASON_NOPROTO          AbiReason = 8
-	AbiReasonREASON_UPPER            AbiReason = 9
-	AbiReasonREASON_UNOWNED          AbiReason = 10
-	AbiReasonREASON_OTHERHOST_TAP    AbiReason = 11
-	AbiReasonREASON_INJECTED         AbiReason = 12
-	AbiReasonREASON_NETISR_ARP       AbiReason = 13
-	AbiReasonREASON_NETISR_TTL       AbiReason = 14
-	AbiReasonREASON_NETISR_NOROUTE   AbiReason = 15
-	AbiReasonREASON_NETISR_REJECT    AbiReason = 16
-	AbiReasonREASON_NETISR_FRAGMENT  AbiReason = 17
-	AbiReasonREASON_NETISR_TOOBIG    AbiReason = 18
-	AbiReasonREASON_NETISR_OPTIONS   AbiReason = 19
-	AbiReasonREASON_NETISR_PARAMPROB AbiReason = 20
-	AbiReasonREASON_NETISR_REDIRECT  AbiReason = 21
-	AbiReasonREASON_NETISR_SCOPE     AbiReason = 22
-	AbiReasonREASON_NETISR_HOOK      AbiReason = 23
-	AbiReasonREASON_NETISR_DOWN      AbiReason = 24
-	AbiReasonREASON_NETISR_FULL      AbiReason = 25
-	AbiReasonREASON_PROTOSW          AbiReason = 26
-	AbiReasonREASON_MBUF             AbiReason = 27
-	AbiReasonREASON_CONFIG           AbiReason = 28
-	AbiReasonREASON_NESTING          AbiReason = 29
-	AbiReasonREASON_ADJUST           AbiReason = 30
-	AbiReasonREASON_ETHER_RUNT       AbiReason = 31
-	AbiReasonREASON_ETHER_OTHERHOST  AbiReason = 32
-	AbiReasonREASON_ETHER_BADSRC     AbiReason = 33
-	AbiReasonREASON_ETHER_VLAN       AbiReason = 34
-	AbiReasonREASON_IF_DOWN          AbiReason = 35
-	AbiReasonREASON_IF_MONITOR       AbiReason = 36
-	AbiReasonREASON_IF_NOXMIT        AbiReason = 37
-	AbiReasonREASON_IP_TOOSHORT      AbiReason = 38
-	AbiReasonREASON_IP_BADVERS       AbiReason = 39
-	AbiReasonREASON_IP_BADHLEN       AbiReason = 40
-	AbiReasonREASON_IP_BADLEN        AbiReason = 41
-	AbiReasonREASON_IP_TRUNCATED     AbiReason = 42
-	AbiReasonREASON_IP_BADSUM        AbiReason = 43
-	AbiReasonREASON_IP_BADADDR       AbiReason = 44
-	AbiReasonREASON_IP_CANTFORWARD   AbiReason = 45
-	AbiReasonREASON_IP_FORWARDING    AbiReason = 46
-	AbiReasonREASON_IP_BLACKHOLE     AbiReason = 47
-	AbiReasonREASON_IP_LOOP          AbiReason = 48
-	AbiReasonREASON_IP6TOOSHORT      AbiReason = 49
-	AbiReasonREASON_IP6BADVERS       AbiReason = 50
-	AbiReasonREASON_IP6TRUNCATED     AbiReason = 51
-	AbiReasonREASON_IP6BADADDR       AbiReason = 52
-	AbiReasonREASON_IP6CANTFORWARD   AbiReason = 53
-	AbiReasonREASON_IP6FORWARDING    AbiReason = 54
-	AbiReasonREASON_IP6BLACKHOLE     AbiReason = 55
-	AbiReasonREASON_PFIL             AbiReason = 56
-	AbiReasonREASON_PF_BLOCK         AbiReason = 57
-	AbiReasonREASON_PF_STATE         AbiReason = 58
-	AbiReasonREASON_PF_LIMIT         AbiReason = 59
-	AbiReasonREASON_PF_SHORT         AbiReason = 60
-	AbiReasonREASON_PF_NORMALIZE     AbiReason = 61
-	AbiReasonREASON_PF_FRAGMENT      AbiReason = 62
-	AbiReasonREASON_PF_TRANSLATE     AbiReason = 63
-	AbiReasonREASON_ARP_UNRESOLVED   AbiReason = 64
-	AbiReasonREASON_NETISR_HEADER    AbiReason = 65
-	AbiReasonREASON_MAX              AbiReason = 66
+	AbiReasonREASON_UNSET             AbiReason = 0
+	AbiReasonREASON_FORWARD           AbiReason = 1
+	AbiReasonREASON_FORWARD6          AbiReason = 2
+	AbiReasonREASON_OUTPUT            AbiReason = 3
+	AbiReasonREASON_LOCAL             AbiReason = 4
+	AbiReasonREASON_BROADCAST         AbiReason = 5
+	AbiReasonREASON_MULTICAST         AbiReason = 6
+	AbiReasonREASON_ARP               AbiReason = 7
+	AbiReasonREASON_NOPROTO           AbiReason = 8
+	AbiReasonREASON_UPPER             AbiReason = 9
+	AbiReasonREASON_UNOWNED           AbiReason = 10
+	AbiReasonREASON_OTHERHOST_TAP     AbiReason = 11
+	AbiReasonREASON_INJECTED          AbiReason = 12
+	AbiReasonREASON_NETISR_ARP        AbiReason = 13
+	AbiReasonREASON_NETISR_TTL        AbiReason = 14
+	AbiReasonREASON_NETISR_NOROUTE    AbiReason = 15
+	AbiReasonREASON_NETISR_REJECT     AbiReason = 16
+	AbiReasonREASON_NETISR_FRAGMENT   AbiReason = 17
+	AbiReasonREASON_NETISR_TOOBIG     AbiReason = 18
+	AbiReasonREASON_NETISR_OPTIONS    AbiReason = 19
+	AbiReasonREASON_NETISR_PARAMPROB  AbiReason = 20
+	AbiReasonREASON_NETISR_REDIRECT   AbiReason = 21
+	AbiReasonREASON_NETISR_SCOPE      AbiReason = 22
+	AbiReasonREASON_NETISR_HOOK       AbiReason = 23
+	AbiReasonREASON_NETISR_REASSEMBLE AbiReason = 24
+	AbiReasonREASON_NETISR_REFRAGMENT AbiReason = 25
+	AbiReasonREASON_NETISR_DOWN       AbiReason = 26
+	AbiReasonREASON_NETISR_FULL       AbiReason = 27
+	AbiReasonREASON_PROTOSW           AbiReason = 28
+	AbiReasonREASON_MBUF              AbiReason = 29
+	AbiReasonREASON_CONFIG            AbiReason = 30
+	AbiReasonREASON_NESTING           AbiReason = 31
+	AbiReasonREASON_ADJUST            AbiReason = 32
+	AbiReasonREASON_ETHER_RUNT        AbiReason = 33
+	AbiReasonREASON_ETHER_OTHERHOST   AbiReason = 34
+	AbiReasonREASON_ETHER_BADSRC      AbiReason = 35
+	AbiReasonREASON_ETHER_VLAN        AbiReason = 36
+	AbiReasonREASON_IF_DOWN           AbiReason = 37
+	AbiReasonREASON_IF_MONITOR        AbiReason = 38
+	AbiReasonREASON_IF_NOXMIT         AbiReason = 39
+	AbiReasonREASON_IP_TOOSHORT       AbiReason = 40
+	AbiReasonREASON_IP_BADVERS        AbiReason = 41
+	AbiReasonREASON_IP_BADHLEN        AbiReason = 42
+	AbiReasonREASON_IP_BADLEN         AbiReason = 43
+	AbiReasonREASON_IP_TRUNCATED      AbiReason = 44
+	AbiReasonREASON_IP_BADSUM         AbiReason = 45
+	AbiReasonREASON_IP_BADADDR        AbiReason = 46
+	AbiReasonREASON_IP_CANTFORWARD    AbiReason = 47
+	AbiReasonREASON_IP_FORWARDING     AbiReason = 48
+	AbiReasonREASON_IP_BLACKHOLE      AbiReason = 49
+	AbiReasonREASON_IP_LOOP           AbiReason = 50
+	AbiReasonREASON_IP6TOOSHORT       AbiReason = 51
+	AbiReasonREASON_IP6BADVERS        AbiReason = 52
+	AbiReasonREASON_IP6TRUNCATED      AbiReason = 53
+	AbiReasonREASON_IP6BADADDR        AbiReason = 54
+	AbiReasonREASON_IP6CANTFORWARD    AbiReason = 55
+	AbiReasonREASON_IP6FORWARDING     AbiReason = 56
+	AbiReasonREASON_IP6BLACKHOLE      AbiReason = 57
+	AbiReasonREASON_PFIL              AbiReason = 58
+	AbiReasonREASON_PF_BLOCK          AbiReason = 59
+	AbiReasonREASON_PF_STATE          AbiReason = 60
+	AbiReasonREASON_PF_LIMIT          AbiReason = 61
+	AbiReasonREASON_PF_SHORT          AbiReason = 62
+	AbiReasonREASON_PF_NORMALIZE      AbiReason = 63
+	AbiReasonREASON_PF_FRAGMENT       AbiReason = 64
+	AbiReasonREASON_PF_TRANSLATE      AbiReason = 65
+	AbiReasonREASON_ARP_UNRESOLVED    AbiReason = 66
+	AbiReasonREASON_NETISR_HEADER     AbiReason = 67
+	AbiReasonREASON_MAX               AbiReason = 68
 )
 
 type AbiRtKey struct {

@@ -16,51 +16,55 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	TcMapArp           = "arp"
-	TcMapConfig        = "config"
-	TcMapIfData        = "if_data"
-	TcMapIfnet         = "ifnet"
-	TcMapIpflow        = "ipflow"
-	TcMapMbufTc        = "mbuf_tc"
-	TcMapNd6           = "nd6"
-	TcMapNexthop       = "nexthop"
-	TcMapPfLog         = "pf_log"
-	TcMapPfPdTc        = "pf_pd_tc"
-	TcMapPfPools       = "pf_pools"
-	TcMapPfRuleCounts  = "pf_rule_counts"
-	TcMapPfRuleEvals   = "pf_rule_evals"
-	TcMapPfRulesets    = "pf_rulesets"
-	TcMapPfSet         = "pf_set"
-	TcMapPfStateCount  = "pf_state_count"
-	TcMapPfStateIndex  = "pf_state_index"
-	TcMapPfStates      = "pf_states"
-	TcMapPfStats       = "pf_stats"
-	TcMapPfTable       = "pf_table"
-	TcMapPfTable6      = "pf_table6"
-	TcMapProtoswTc     = "protosw_tc"
-	TcMapReasons       = "reasons"
-	TcMapRtInet        = "rt_inet"
-	TcMapRtInet6       = "rt_inet6"
-	TcMapTxPort        = "tx_port"
-	TcMapVlan          = "vlan"
-	TcProgEtherDemux   = "ether_demux"
-	TcProgEtherInput   = "ether_input"
-	TcProgIfOutput     = "if_output"
-	TcProgIfStart      = "if_start"
-	TcProgIfTransmit   = "if_transmit"
-	TcProgIp6Forward   = "ip6_forward"
-	TcProgIp6Input     = "ip6_input"
-	TcProgIp6Output    = "ip6_output"
-	TcProgIpForward    = "ip_forward"
-	TcProgIpInput      = "ip_input"
-	TcProgIpOutput     = "ip_output"
-	TcProgNetisrOutput = "netisr_output"
-	TcProgNetisrQueue  = "netisr_queue"
-	TcProgPfError      = "pf_error"
-	TcProgPfNat        = "pf_nat"
-	TcProgPfTest       = "pf_test"
-	TcProgPfTestRule   = "pf_test_rule"
-	TcProgVlanInput    = "vlan_input"
+	TcMapArp            = "arp"
+	TcMapConfig         = "config"
+	TcMapIfData         = "if_data"
+	TcMapIfnet          = "ifnet"
+	TcMapIpflow         = "ipflow"
+	TcMapMbufTc         = "mbuf_tc"
+	TcMapNd6            = "nd6"
+	TcMapNexthop        = "nexthop"
+	TcMapPfLog          = "pf_log"
+	TcMapPfPdTc         = "pf_pd_tc"
+	TcMapPfPools        = "pf_pools"
+	TcMapPfRuleCounts   = "pf_rule_counts"
+	TcMapPfRuleEvals    = "pf_rule_evals"
+	TcMapPfRuleStates   = "pf_rule_states"
+	TcMapPfRulesets     = "pf_rulesets"
+	TcMapPfSet          = "pf_set"
+	TcMapPfStateActions = "pf_state_actions"
+	TcMapPfStateCount   = "pf_state_count"
+	TcMapPfStateIndex   = "pf_state_index"
+	TcMapPfStates       = "pf_states"
+	TcMapPfStats        = "pf_stats"
+	TcMapPfTable        = "pf_table"
+	TcMapPfTable6       = "pf_table6"
+	TcMapProtoswTc      = "protosw_tc"
+	TcMapReasons        = "reasons"
+	TcMapRtInet         = "rt_inet"
+	TcMapRtInet6        = "rt_inet6"
+	TcMapTxPort         = "tx_port"
+	TcMapVlan           = "vlan"
+	TcProgEtherDemux    = "ether_demux"
+	TcProgEtherInput    = "ether_input"
+	TcProgIfOutput      = "if_output"
+	TcProgIfStart       = "if_start"
+	TcProgIfTransmit    = "if_transmit"
+	TcProgIp6Forward    = "ip6_forward"
+	TcProgIp6Input      = "ip6_input"
+	TcProgIp6Output     = "ip6_output"
+	TcProgIpForward     = "ip_forward"
+	TcProgIpInput       = "ip_input"
+	TcProgIpOutput      = "ip_output"
+	TcProgNetisrOutput  = "netisr_output"
+	TcProgNetisrQueue   = "netisr_queue"
+	TcProgPfError       = "pf_error"
+	TcProgPfNat         = "pf_nat"
+	TcProgPfNormalize   = "pf_normalize"
+	TcProgPfScrub       = "pf_scrub"
+	TcProgPfTest        = "pf_test"
+	TcProgPfTestRule    = "pf_test_rule"
+	TcProgVlanInput     = "vlan_input"
 )
 
 // LoadTc returns the embedded CollectionSpec for Tc.
@@ -120,6 +124,8 @@ type TcProgramSpecs struct {
 	NetisrQueue  *ebpf.ProgramSpec `ebpf:"netisr_queue"`
 	PfError      *ebpf.ProgramSpec `ebpf:"pf_error"`
 	PfNat        *ebpf.ProgramSpec `ebpf:"pf_nat"`
+	PfNormalize  *ebpf.ProgramSpec `ebpf:"pf_normalize"`
+	PfScrub      *ebpf.ProgramSpec `ebpf:"pf_scrub"`
 	PfTest       *ebpf.ProgramSpec `ebpf:"pf_test"`
 	PfTestRule   *ebpf.ProgramSpec `ebpf:"pf_test_rule"`
 	VlanInput    *ebpf.ProgramSpec `ebpf:"vlan_input"`
@@ -129,33 +135,35 @@ type TcProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type TcMapSpecs struct {
-	Arp          *ebpf.MapSpec `ebpf:"arp"`
-	Config       *ebpf.MapSpec `ebpf:"config"`
-	IfData       *ebpf.MapSpec `ebpf:"if_data"`
-	Ifnet        *ebpf.MapSpec `ebpf:"ifnet"`
-	Ipflow       *ebpf.MapSpec `ebpf:"ipflow"`
-	MbufTc       *ebpf.MapSpec `ebpf:"mbuf_tc"`
-	Nd6          *ebpf.MapSpec `ebpf:"nd6"`
-	Nexthop      *ebpf.MapSpec `ebpf:"nexthop"`
-	PfLog        *ebpf.MapSpec `ebpf:"pf_log"`
-	PfPdTc       *ebpf.MapSpec `ebpf:"pf_pd_tc"`
-	PfPools      *ebpf.MapSpec `ebpf:"pf_pools"`
-	PfRuleCounts *ebpf.MapSpec `ebpf:"pf_rule_counts"`
-	PfRuleEvals  *ebpf.MapSpec `ebpf:"pf_rule_evals"`
-	PfRulesets   *ebpf.MapSpec `ebpf:"pf_rulesets"`
-	PfSet        *ebpf.MapSpec `ebpf:"pf_set"`
-	PfStateCount *ebpf.MapSpec `ebpf:"pf_state_count"`
-	PfStateIndex *ebpf.MapSpec `ebpf:"pf_state_index"`
-	PfStates     *ebpf.MapSpec `ebpf:"pf_states"`
-	PfStats      *ebpf.MapSpec `ebpf:"pf_stats"`
-	PfTable      *ebpf.MapSpec `ebpf:"pf_table"`
-	PfTable6     *ebpf.MapSpec `ebpf:"pf_table6"`
-	ProtoswTc    *ebpf.MapSpec `ebpf:"protosw_tc"`
-	Reasons      *ebpf.MapSpec `ebpf:"reasons"`
-	RtInet       *ebpf.MapSpec `ebpf:"rt_inet"`
-	RtInet6      *ebpf.MapSpec `ebpf:"rt_inet6"`
-	TxPort       *ebpf.MapSpec `ebpf:"tx_port"`
-	Vlan         *ebpf.MapSpec `ebpf:"vlan"`
+	Arp            *ebpf.MapSpec `ebpf:"arp"`
+	Config         *ebpf.MapSpec `ebpf:"config"`
+	IfData         *ebpf.MapSpec `ebpf:"if_data"`
+	Ifnet          *ebpf.MapSpec `ebpf:"ifnet"`
+	Ipflow         *ebpf.MapSpec `ebpf:"ipflow"`
+	MbufTc         *ebpf.MapSpec `ebpf:"mbuf_tc"`
+	Nd6            *ebpf.MapSpec `ebpf:"nd6"`
+	Nexthop        *ebpf.MapSpec `ebpf:"nexthop"`
+	PfLog          *ebpf.MapSpec `ebpf:"pf_log"`
+	PfPdTc         *ebpf.MapSpec `ebpf:"pf_pd_tc"`
+	PfPools        *ebpf.MapSpec `ebpf:"pf_pools"`
+	PfRuleCounts   *ebpf.MapSpec `ebpf:"pf_rule_counts"`
+	PfRuleEvals    *ebpf.MapSpec `ebpf:"pf_rule_evals"`
+	PfRuleStates   *ebpf.MapSpec `ebpf:"pf_rule_states"`
+	PfRulesets     *ebpf.MapSpec `ebpf:"pf_rulesets"`
+	PfSet          *ebpf.MapSpec `ebpf:"pf_set"`
+	PfStateActions *ebpf.MapSpec `ebpf:"pf_state_actions"`
+	PfStateCount   *ebpf.MapSpec `ebpf:"pf_state_count"`
+	PfStateIndex   *ebpf.MapSpec `ebpf:"pf_state_index"`
+	PfStates       *ebpf.MapSpec `ebpf:"pf_states"`
+	PfStats        *ebpf.MapSpec `ebpf:"pf_stats"`
+	PfTable        *ebpf.MapSpec `ebpf:"pf_table"`
+	PfTable6       *ebpf.MapSpec `ebpf:"pf_table6"`
+	ProtoswTc      *ebpf.MapSpec `ebpf:"protosw_tc"`
+	Reasons        *ebpf.MapSpec `ebpf:"reasons"`
+	RtInet         *ebpf.MapSpec `ebpf:"rt_inet"`
+	RtInet6        *ebpf.MapSpec `ebpf:"rt_inet6"`
+	TxPort         *ebpf.MapSpec `ebpf:"tx_port"`
+	Vlan           *ebpf.MapSpec `ebpf:"vlan"`
 }
 
 // TcVariableSpecs contains global variables before they are loaded into the kernel.
@@ -184,33 +192,35 @@ func (o *TcObjects) Close() error {
 //
 // It can be passed to LoadTcObjects or ebpf.CollectionSpec.LoadAndAssign.
 type TcMaps struct {
-	Arp          *ebpf.Map `ebpf:"arp"`
-	Config       *ebpf.Map `ebpf:"config"`
-	IfData       *ebpf.Map `ebpf:"if_data"`
-	Ifnet        *ebpf.Map `ebpf:"ifnet"`
-	Ipflow       *ebpf.Map `ebpf:"ipflow"`
-	MbufTc       *ebpf.Map `ebpf:"mbuf_tc"`
-	Nd6          *ebpf.Map `ebpf:"nd6"`
-	Nexthop      *ebpf.Map `ebpf:"nexthop"`
-	PfLog        *ebpf.Map `ebpf:"pf_log"`
-	PfPdTc       *ebpf.Map `ebpf:"pf_pd_tc"`
-	PfPools      *ebpf.Map `ebpf:"pf_pools"`
-	PfRuleCounts *ebpf.Map `ebpf:"pf_rule_counts"`
-	PfRuleEvals  *ebpf.Map `ebpf:"pf_rule_evals"`
-	PfRulesets   *ebpf.Map `ebpf:"pf_rulesets"`
-	PfSet        *ebpf.Map `ebpf:"pf_set"`
-	PfStateCount *ebpf.Map `ebpf:"pf_state_count"`
-	PfStateIndex *ebpf.Map `ebpf:"pf_state_index"`
-	PfStates     *ebpf.Map `ebpf:"pf_states"`
-	PfStats      *ebpf.Map `ebpf:"pf_stats"`
-	PfTable      *ebpf.Map `ebpf:"pf_table"`
-	PfTable6     *ebpf.Map `ebpf:"pf_table6"`
-	ProtoswTc    *ebpf.Map `ebpf:"protosw_tc"`
-	Reasons      *ebpf.Map `ebpf:"reasons"`
-	RtInet       *ebpf.Map `ebpf:"rt_inet"`
-	RtInet6      *ebpf.Map `ebpf:"rt_inet6"`
-	TxPort       *ebpf.Map `ebpf:"tx_port"`
-	Vlan         *ebpf.Map `ebpf:"vlan"`
+	Arp            *ebpf.Map `ebpf:"arp"`
+	Config         *ebpf.Map `ebpf:"config"`
+	IfData         *ebpf.Map `ebpf:"if_data"`
+	Ifnet          *ebpf.Map `ebpf:"ifnet"`
+	Ipflow         *ebpf.Map `ebpf:"ipflow"`
+	MbufTc         *ebpf.Map `ebpf:"mbuf_tc"`
+	Nd6            *ebpf.Map `ebpf:"nd6"`
+	Nexthop        *ebpf.Map `ebpf:"nexthop"`
+	PfLog          *ebpf.Map `ebpf:"pf_log"`
+	PfPdTc         *ebpf.Map `ebpf:"pf_pd_tc"`
+	PfPools        *ebpf.Map `ebpf:"pf_pools"`
+	PfRuleCounts   *ebpf.Map `ebpf:"pf_rule_counts"`
+	PfRuleEvals    *ebpf.Map `ebpf:"pf_rule_evals"`
+	PfRuleStates   *ebpf.Map `ebpf:"pf_rule_states"`
+	PfRulesets     *ebpf.Map `ebpf:"pf_rulesets"`
+	PfSet          *ebpf.Map `ebpf:"pf_set"`
+	PfStateActions *ebpf.Map `ebpf:"pf_state_actions"`
+	PfStateCount   *ebpf.Map `ebpf:"pf_state_count"`
+	PfStateIndex   *ebpf.Map `ebpf:"pf_state_index"`
+	PfStates       *ebpf.Map `ebpf:"pf_states"`
+	PfStats        *ebpf.Map `ebpf:"pf_stats"`
+	PfTable        *ebpf.Map `ebpf:"pf_table"`
+	PfTable6       *ebpf.Map `ebpf:"pf_table6"`
+	ProtoswTc      *ebpf.Map `ebpf:"protosw_tc"`
+	Reasons        *ebpf.Map `ebpf:"reasons"`
+	RtInet         *ebpf.Map `ebpf:"rt_inet"`
+	RtInet6        *ebpf.Map `ebpf:"rt_inet6"`
+	TxPort         *ebpf.Map `ebpf:"tx_port"`
+	Vlan           *ebpf.Map `ebpf:"vlan"`
 }
 
 func (m *TcMaps) Close() error {
@@ -228,8 +238,10 @@ func (m *TcMaps) Close() error {
 		m.PfPools,
 		m.PfRuleCounts,
 		m.PfRuleEvals,
+		m.PfRuleStates,
 		m.PfRulesets,
 		m.PfSet,
+		m.PfStateActions,
 		m.PfStateCount,
 		m.PfStateIndex,
 		m.PfStates,
@@ -270,6 +282,8 @@ type TcPrograms struct {
 	NetisrQueue  *ebpf.Program `ebpf:"netisr_queue"`
 	PfError      *ebpf.Program `ebpf:"pf_error"`
 	PfNat        *ebpf.Program `ebpf:"pf_nat"`
+	PfNormalize  *ebpf.Program `ebpf:"pf_normalize"`
+	PfScrub      *ebpf.Program `ebpf:"pf_scrub"`
 	PfTest       *ebpf.Program `ebpf:"pf_test"`
 	PfTestRule   *ebpf.Program `ebpf:"pf_test_rule"`
 	VlanInput    *ebpf.Program `ebpf:"vlan_input"`
@@ -292,6 +306,8 @@ func (p *TcPrograms) Close() error {
 		p.NetisrQueue,
 		p.PfError,
 		p.PfNat,
+		p.PfNormalize,
+		p.PfScrub,
 		p.PfTest,
 		p.PfTestRule,
 		p.VlanInput,

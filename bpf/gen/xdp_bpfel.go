@@ -16,51 +16,55 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	XdpMapArp           = "arp"
-	XdpMapConfig        = "config"
-	XdpMapIfData        = "if_data"
-	XdpMapIfnet         = "ifnet"
-	XdpMapIpflow        = "ipflow"
-	XdpMapMbufXdp       = "mbuf_xdp"
-	XdpMapNd6           = "nd6"
-	XdpMapNexthop       = "nexthop"
-	XdpMapPfLog         = "pf_log"
-	XdpMapPfPdXdp       = "pf_pd_xdp"
-	XdpMapPfPools       = "pf_pools"
-	XdpMapPfRuleCounts  = "pf_rule_counts"
-	XdpMapPfRuleEvals   = "pf_rule_evals"
-	XdpMapPfRulesets    = "pf_rulesets"
-	XdpMapPfSet         = "pf_set"
-	XdpMapPfStateCount  = "pf_state_count"
-	XdpMapPfStateIndex  = "pf_state_index"
-	XdpMapPfStates      = "pf_states"
-	XdpMapPfStats       = "pf_stats"
-	XdpMapPfTable       = "pf_table"
-	XdpMapPfTable6      = "pf_table6"
-	XdpMapProtoswXdp    = "protosw_xdp"
-	XdpMapReasons       = "reasons"
-	XdpMapRtInet        = "rt_inet"
-	XdpMapRtInet6       = "rt_inet6"
-	XdpMapTxPort        = "tx_port"
-	XdpMapVlan          = "vlan"
-	XdpMapXsk           = "xsk"
-	XdpProgEtherDemux   = "ether_demux"
-	XdpProgEtherInput   = "ether_input"
-	XdpProgIfTransmit   = "if_transmit"
-	XdpProgIp6Forward   = "ip6_forward"
-	XdpProgIp6Input     = "ip6_input"
-	XdpProgIp6Output    = "ip6_output"
-	XdpProgIpForward    = "ip_forward"
-	XdpProgIpInput      = "ip_input"
-	XdpProgIpOutput     = "ip_output"
-	XdpProgNetisrFunnel = "netisr_funnel"
-	XdpProgNetisrInput  = "netisr_input"
-	XdpProgNetisrQueue  = "netisr_queue"
-	XdpProgPfError      = "pf_error"
-	XdpProgPfNat        = "pf_nat"
-	XdpProgPfTest       = "pf_test"
-	XdpProgPfTestRule   = "pf_test_rule"
-	XdpProgVlanInput    = "vlan_input"
+	XdpMapArp            = "arp"
+	XdpMapConfig         = "config"
+	XdpMapIfData         = "if_data"
+	XdpMapIfnet          = "ifnet"
+	XdpMapIpflow         = "ipflow"
+	XdpMapMbufXdp        = "mbuf_xdp"
+	XdpMapNd6            = "nd6"
+	XdpMapNexthop        = "nexthop"
+	XdpMapPfLog          = "pf_log"
+	XdpMapPfPdXdp        = "pf_pd_xdp"
+	XdpMapPfPools        = "pf_pools"
+	XdpMapPfRuleCounts   = "pf_rule_counts"
+	XdpMapPfRuleEvals    = "pf_rule_evals"
+	XdpMapPfRuleStates   = "pf_rule_states"
+	XdpMapPfRulesets     = "pf_rulesets"
+	XdpMapPfSet          = "pf_set"
+	XdpMapPfStateActions = "pf_state_actions"
+	XdpMapPfStateCount   = "pf_state_count"
+	XdpMapPfStateIndex   = "pf_state_index"
+	XdpMapPfStates       = "pf_states"
+	XdpMapPfStats        = "pf_stats"
+	XdpMapPfTable        = "pf_table"
+	XdpMapPfTable6       = "pf_table6"
+	XdpMapProtoswXdp     = "protosw_xdp"
+	XdpMapReasons        = "reasons"
+	XdpMapRtInet         = "rt_inet"
+	XdpMapRtInet6        = "rt_inet6"
+	XdpMapTxPort         = "tx_port"
+	XdpMapVlan           = "vlan"
+	XdpMapXsk            = "xsk"
+	XdpProgEtherDemux    = "ether_demux"
+	XdpProgEtherInput    = "ether_input"
+	XdpProgIfTransmit    = "if_transmit"
+	XdpProgIp6Forward    = "ip6_forward"
+	XdpProgIp6Input      = "ip6_input"
+	XdpProgIp6Output     = "ip6_output"
+	XdpProgIpForward     = "ip_forward"
+	XdpProgIpInput       = "ip_input"
+	XdpProgIpOutput      = "ip_output"
+	XdpProgNetisrFunnel  = "netisr_funnel"
+	XdpProgNetisrInput   = "netisr_input"
+	XdpProgNetisrQueue   = "netisr_queue"
+	XdpProgPfError       = "pf_error"
+	XdpProgPfNat         = "pf_nat"
+	XdpProgPfNormalize   = "pf_normalize"
+	XdpProgPfScrub       = "pf_scrub"
+	XdpProgPfTest        = "pf_test"
+	XdpProgPfTestRule    = "pf_test_rule"
+	XdpProgVlanInput     = "vlan_input"
 )
 
 // LoadXdp returns the embedded CollectionSpec for Xdp.
@@ -119,6 +123,8 @@ type XdpProgramSpecs struct {
 	NetisrQueue  *ebpf.ProgramSpec `ebpf:"netisr_queue"`
 	PfError      *ebpf.ProgramSpec `ebpf:"pf_error"`
 	PfNat        *ebpf.ProgramSpec `ebpf:"pf_nat"`
+	PfNormalize  *ebpf.ProgramSpec `ebpf:"pf_normalize"`
+	PfScrub      *ebpf.ProgramSpec `ebpf:"pf_scrub"`
 	PfTest       *ebpf.ProgramSpec `ebpf:"pf_test"`
 	PfTestRule   *ebpf.ProgramSpec `ebpf:"pf_test_rule"`
 	VlanInput    *ebpf.ProgramSpec `ebpf:"vlan_input"`
@@ -128,34 +134,36 @@ type XdpProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type XdpMapSpecs struct {
-	Arp          *ebpf.MapSpec `ebpf:"arp"`
-	Config       *ebpf.MapSpec `ebpf:"config"`
-	IfData       *ebpf.MapSpec `ebpf:"if_data"`
-	Ifnet        *ebpf.MapSpec `ebpf:"ifnet"`
-	Ipflow       *ebpf.MapSpec `ebpf:"ipflow"`
-	MbufXdp      *ebpf.MapSpec `ebpf:"mbuf_xdp"`
-	Nd6          *ebpf.MapSpec `ebpf:"nd6"`
-	Nexthop      *ebpf.MapSpec `ebpf:"nexthop"`
-	PfLog        *ebpf.MapSpec `ebpf:"pf_log"`
-	PfPdXdp      *ebpf.MapSpec `ebpf:"pf_pd_xdp"`
-	PfPools      *ebpf.MapSpec `ebpf:"pf_pools"`
-	PfRuleCounts *ebpf.MapSpec `ebpf:"pf_rule_counts"`
-	PfRuleEvals  *ebpf.MapSpec `ebpf:"pf_rule_evals"`
-	PfRulesets   *ebpf.MapSpec `ebpf:"pf_rulesets"`
-	PfSet        *ebpf.MapSpec `ebpf:"pf_set"`
-	PfStateCount *ebpf.MapSpec `ebpf:"pf_state_count"`
-	PfStateIndex *ebpf.MapSpec `ebpf:"pf_state_index"`
-	PfStates     *ebpf.MapSpec `ebpf:"pf_states"`
-	PfStats      *ebpf.MapSpec `ebpf:"pf_stats"`
-	PfTable      *ebpf.MapSpec `ebpf:"pf_table"`
-	PfTable6     *ebpf.MapSpec `ebpf:"pf_table6"`
-	ProtoswXdp   *ebpf.MapSpec `ebpf:"protosw_xdp"`
-	Reasons      *ebpf.MapSpec `ebpf:"reasons"`
-	RtInet       *ebpf.MapSpec `ebpf:"rt_inet"`
-	RtInet6      *ebpf.MapSpec `ebpf:"rt_inet6"`
-	TxPort       *ebpf.MapSpec `ebpf:"tx_port"`
-	Vlan         *ebpf.MapSpec `ebpf:"vlan"`
-	Xsk          *ebpf.MapSpec `ebpf:"xsk"`
+	Arp            *ebpf.MapSpec `ebpf:"arp"`
+	Config         *ebpf.MapSpec `ebpf:"config"`
+	IfData         *ebpf.MapSpec `ebpf:"if_data"`
+	Ifnet          *ebpf.MapSpec `ebpf:"ifnet"`
+	Ipflow         *ebpf.MapSpec `ebpf:"ipflow"`
+	MbufXdp        *ebpf.MapSpec `ebpf:"mbuf_xdp"`
+	Nd6            *ebpf.MapSpec `ebpf:"nd6"`
+	Nexthop        *ebpf.MapSpec `ebpf:"nexthop"`
+	PfLog          *ebpf.MapSpec `ebpf:"pf_log"`
+	PfPdXdp        *ebpf.MapSpec `ebpf:"pf_pd_xdp"`
+	PfPools        *ebpf.MapSpec `ebpf:"pf_pools"`
+	PfRuleCounts   *ebpf.MapSpec `ebpf:"pf_rule_counts"`
+	PfRuleEvals    *ebpf.MapSpec `ebpf:"pf_rule_evals"`
+	PfRuleStates   *ebpf.MapSpec `ebpf:"pf_rule_states"`
+	PfRulesets     *ebpf.MapSpec `ebpf:"pf_rulesets"`
+	PfSet          *ebpf.MapSpec `ebpf:"pf_set"`
+	PfStateActions *ebpf.MapSpec `ebpf:"pf_state_actions"`
+	PfStateCount   *ebpf.MapSpec `ebpf:"pf_state_count"`
+	PfStateIndex   *ebpf.MapSpec `ebpf:"pf_state_index"`
+	PfStates       *ebpf.MapSpec `ebpf:"pf_states"`
+	PfStats        *ebpf.MapSpec `ebpf:"pf_stats"`
+	PfTable        *ebpf.MapSpec `ebpf:"pf_table"`
+	PfTable6       *ebpf.MapSpec `ebpf:"pf_table6"`
+	ProtoswXdp     *ebpf.MapSpec `ebpf:"protosw_xdp"`
+	Reasons        *ebpf.MapSpec `ebpf:"reasons"`
+	RtInet         *ebpf.MapSpec `ebpf:"rt_inet"`
+	RtInet6        *ebpf.MapSpec `ebpf:"rt_inet6"`
+	TxPort         *ebpf.MapSpec `ebpf:"tx_port"`
+	Vlan           *ebpf.MapSpec `ebpf:"vlan"`
+	Xsk            *ebpf.MapSpec `ebpf:"xsk"`
 }
 
 // XdpVariableSpecs contains global variables before they are loaded into the kernel.
@@ -184,34 +192,36 @@ func (o *XdpObjects) Close() error {
 //
 // It can be passed to LoadXdpObjects or ebpf.CollectionSpec.LoadAndAssign.
 type XdpMaps struct {
-	Arp          *ebpf.Map `ebpf:"arp"`
-	Config       *ebpf.Map `ebpf:"config"`
-	IfData       *ebpf.Map `ebpf:"if_data"`
-	Ifnet        *ebpf.Map `ebpf:"ifnet"`
-	Ipflow       *ebpf.Map `ebpf:"ipflow"`
-	MbufXdp      *ebpf.Map `ebpf:"mbuf_xdp"`
-	Nd6          *ebpf.Map `ebpf:"nd6"`
-	Nexthop      *ebpf.Map `ebpf:"nexthop"`
-	PfLog        *ebpf.Map `ebpf:"pf_log"`
-	PfPdXdp      *ebpf.Map `ebpf:"pf_pd_xdp"`
-	PfPools      *ebpf.Map `ebpf:"pf_pools"`
-	PfRuleCounts *ebpf.Map `ebpf:"pf_rule_counts"`
-	PfRuleEvals  *ebpf.Map `ebpf:"pf_rule_evals"`
-	PfRulesets   *ebpf.Map `ebpf:"pf_rulesets"`
-	PfSet        *ebpf.Map `ebpf:"pf_set"`
-	PfStateCount *ebpf.Map `ebpf:"pf_state_count"`
-	PfStateIndex *ebpf.Map `ebpf:"pf_state_index"`
-	PfStates     *ebpf.Map `ebpf:"pf_states"`
-	PfStats      *ebpf.Map `ebpf:"pf_stats"`
-	PfTable      *ebpf.Map `ebpf:"pf_table"`
-	PfTable6     *ebpf.Map `ebpf:"pf_table6"`
-	ProtoswXdp   *ebpf.Map `ebpf:"protosw_xdp"`
-	Reasons      *ebpf.Map `ebpf:"reasons"`
-	RtInet       *ebpf.Map `ebpf:"rt_inet"`
-	RtInet6      *ebpf.Map `ebpf:"rt_inet6"`
-	TxPort       *ebpf.Map `ebpf:"tx_port"`
-	Vlan         *ebpf.Map `ebpf:"vlan"`
-	Xsk          *ebpf.Map `ebpf:"xsk"`
+	Arp            *ebpf.Map `ebpf:"arp"`
+	Config         *ebpf.Map `ebpf:"config"`
+	IfData         *ebpf.Map `ebpf:"if_data"`
+	Ifnet          *ebpf.Map `ebpf:"ifnet"`
+	Ipflow         *ebpf.Map `ebpf:"ipflow"`
+	MbufXdp        *ebpf.Map `ebpf:"mbuf_xdp"`
+	Nd6            *ebpf.Map `ebpf:"nd6"`
+	Nexthop        *ebpf.Map `ebpf:"nexthop"`
+	PfLog          *ebpf.Map `ebpf:"pf_log"`
+	PfPdXdp        *ebpf.Map `ebpf:"pf_pd_xdp"`
+	PfPools        *ebpf.Map `ebpf:"pf_pools"`
+	PfRuleCounts   *ebpf.Map `ebpf:"pf_rule_counts"`
+	PfRuleEvals    *ebpf.Map `ebpf:"pf_rule_evals"`
+	PfRuleStates   *ebpf.Map `ebpf:"pf_rule_states"`
+	PfRulesets     *ebpf.Map `ebpf:"pf_rulesets"`
+	PfSet          *ebpf.Map `ebpf:"pf_set"`
+	PfStateActions *ebpf.Map `ebpf:"pf_state_actions"`
+	PfStateCount   *ebpf.Map `ebpf:"pf_state_count"`
+	PfStateIndex   *ebpf.Map `ebpf:"pf_state_index"`
+	PfStates       *ebpf.Map `ebpf:"pf_states"`
+	PfStats        *ebpf.Map `ebpf:"pf_stats"`
+	PfTable        *ebpf.Map `ebpf:"pf_table"`
+	PfTable6       *ebpf.Map `ebpf:"pf_table6"`
+	ProtoswXdp     *ebpf.Map `ebpf:"protosw_xdp"`
+	Reasons        *ebpf.Map `ebpf:"reasons"`
+	RtInet         *ebpf.Map `ebpf:"rt_inet"`
+	RtInet6        *ebpf.Map `ebpf:"rt_inet6"`
+	TxPort         *ebpf.Map `ebpf:"tx_port"`
+	Vlan           *ebpf.Map `ebpf:"vlan"`
+	Xsk            *ebpf.Map `ebpf:"xsk"`
 }
 
 func (m *XdpMaps) Close() error {
@@ -229,8 +239,10 @@ func (m *XdpMaps) Close() error {
 		m.PfPools,
 		m.PfRuleCounts,
 		m.PfRuleEvals,
+		m.PfRuleStates,
 		m.PfRulesets,
 		m.PfSet,
+		m.PfStateActions,
 		m.PfStateCount,
 		m.PfStateIndex,
 		m.PfStates,
@@ -271,6 +283,8 @@ type XdpPrograms struct {
 	NetisrQueue  *ebpf.Program `ebpf:"netisr_queue"`
 	PfError      *ebpf.Program `ebpf:"pf_error"`
 	PfNat        *ebpf.Program `ebpf:"pf_nat"`
+	PfNormalize  *ebpf.Program `ebpf:"pf_normalize"`
+	PfScrub      *ebpf.Program `ebpf:"pf_scrub"`
 	PfTest       *ebpf.Program `ebpf:"pf_test"`
 	PfTestRule   *ebpf.Program `ebpf:"pf_test_rule"`
 	VlanInput    *ebpf.Program `ebpf:"vlan_input"`
@@ -292,6 +306,8 @@ func (p *XdpPrograms) Close() error {
 		p.NetisrQueue,
 		p.PfError,
 		p.PfNat,
+		p.PfNormalize,
+		p.PfScrub,
 		p.PfTest,
 		p.PfTestRule,
 		p.VlanInput,

@@ -64,6 +64,7 @@ func (e *Engine) adopt(c *Connection) bool {
 	place := &e.states.slots.Values[slot]
 	s.Tag = place.Tag // busy until it is published
 	*place = s
+	e.states.countOfRule(s.Rule, 1)
 	atomic.StoreUint64(&place.Tag, uint64(bpf.PFStateLive)<<32|uint64(hash))
 	return true
 }

@@ -37,6 +37,9 @@ type Maps struct {
 	Stats      *ebpf.Map
 	Table      *ebpf.Map
 	Table6     *ebpf.Map
+	// What is done to the packets of states, and how many each rule has.
+	StateActions *ebpf.Map
+	RuleStates   *ebpf.Map
 }
 
 // Configuration puts a ruleset in force together with the rest of the data
@@ -65,6 +68,7 @@ type Engine struct {
 	head       *bpf.Array[bpf.PFStateHead]
 	pools      *bpf.Array[bpf.PFPool]
 	settings   *bpf.Array[bpf.PFSettings]
+	actions    *bpf.Array[bpf.PFActions]
 	clock      *clock
 
 	mu        sync.Mutex
@@ -75,6 +79,7 @@ type Engine struct {
 	nextSlot  uint32
 	nextTable uint32
 	tables    map[string]*table
+	timeouts  ownTimeouts
 	since     time.Time // when it was enabled or disabled
 }
 
@@ -98,6 +103,10 @@ func New(maps Maps, config Configuration, interfaces Interfaces) (*Engine, error
 	if e.settings, err = bpf.MapArray[bpf.PFSettings](maps.Set); err != nil {
 		return nil, errors.Join(err, e.Close())
 	}
+	if e.actions, err = bpf.MapArray[bpf.PFActions](maps.StateActions); err != nil {
+		return nil, errors.Join(err, e.Close())
+	}
+	e.timeouts = newOwnTimeouts(e.timeoutsInStates())
 	if err := e.seed(); err != nil {
 		return nil, errors.Join(err, e.Close())
 	}
@@ -119,6 +128,9 @@ func (e *Engine) Close() error {
 	if e.settings != nil {
 		errs = append(errs, e.settings.Close())
 	}
+	if e.actions != nil {
+		errs = append(errs, e.actions.Close())
+	}
 	return errors.Join(errs...)
 }
 
@@ -131,7 +143,8 @@ func (e *NotEnforcedError) Unwrap() []error { return e.Errs }
 // environment lets the compiler ask for interfaces and counters.
 type environment struct {
 	*Engine
-	used map[program.Identity]bool
+	used    map[program.Identity]bool
+	options *conf.Options
 }
 
 func (v environment) Slot(name string) (uint32, bool)  { return v.interfaces.Slot(name) }
@@ -186,7 +199,7 @@ func (e *Engine) LoadPart(rs *conf.Ruleset, renew func(*conf.Table) bool) ([]pro
 func keepTables(*conf.Table) bool { return false }
 
 func (e *Engine) load(rs *conf.Ruleset, renew func(*conf.Table) bool) ([]program.Warning, error) {
-	env := environment{Engine: e, used: make(map[program.Identity]bool)}
+	env := environment{Engine: e, used: make(map[program.Identity]bool), options: &rs.Options}
 	compiled, errs := program.Compile(rs, env)
 	if len(errs) > 0 {
 		e.forget(env.used, false)
@@ -214,6 +227,7 @@ func (e *Engine) load(rs *conf.Ruleset, renew func(*conf.Table) bool) ([]program
 		return nil, err
 	}
 	defer lines.Close()
+	e.willNormalize(rs)
 	err = e.config.Commit(func(c *bpf.Config) error {
 		slot := (c.PfRuleset + 1) % bpf.ConfigSlots
 		if err := e.maps.Rulesets.Put(slot, lines); err != nil {
@@ -223,10 +237,14 @@ func (e *Engine) load(rs *conf.Ruleset, renew func(*conf.Table) bool) ([]program
 		return nil
 	})
 	if err != nil {
+		if e.ruleset != nil {
+			e.normalize(e.ruleset)
+		}
 		return nil, err
 	}
 	e.ruleset, e.program = rs, compiled
 	e.apply(rs.Options)
+	e.normalize(rs)
 	e.forget(env.used, true)
 	if err := e.dropTables(compiled); err != nil {
 		return compiled.Warnings, err

@@ -101,6 +101,7 @@ func (e *Engine) apply(o conf.Options) {
 		}
 		atomic.StoreUint32(&set.Timeout[i], value)
 	}
+	e.applyOwn()
 }
 
 // State is one state, read at one moment.
@@ -160,7 +161,7 @@ func (e *Engine) read(slot uint32, s *bpf.PFState, now uint32, count uint64) Sta
 		state.Direction = conf.Out
 	}
 	state.Age = e.clock.duration(now - s.Creation)
-	timeout := e.timeout(s.Timeout, count)
+	timeout := e.timeout(slot, s, count)
 	if idle := now - s.Expire; idle < timeout {
 		state.Expires = e.clock.duration(timeout - idle)
 	}
@@ -187,9 +188,16 @@ func key(s *bpf.PFState) (k [2]netip.AddrPort) {
 	return k
 }
 
-// timeout is pf_timeout_of of the data path: it shrinks as the table fills.
-func (e *Engine) timeout(index uint32, count uint64) uint32 {
-	set := &e.settings.Values[0]
+// timeout is pf_timeout_of of the data path: it shrinks as the table fills, or
+// as the states of a rule with adaptive timeouts of its own become many.
+func (e *Engine) timeout(slot uint32, s *bpf.PFState, count uint64) uint32 {
+	index, set := s.Timeout, &e.settings.Values[0]
+	if uint32(s.Flags)&bpf.PFStateActions != 0 {
+		set = &e.settings.Values[e.actions.Values[slot].Timeouts%uint16(bpf.PFSettingsMax)]
+	}
+	if atomic.LoadUint32(&set.Flags)&bpf.PFSetAdaptiveRule != 0 && s.Rule < bpf.PFRules {
+		count = atomic.LoadUint64(&e.states.ofRule.Values[s.Rule])
+	}
 	if int(index) >= len(timeouts) {
 		return 0
 	}
@@ -247,7 +255,7 @@ func (e *Engine) purge(from, to int) {
 			continue
 		}
 		idle := now - atomic.LoadUint32(&s.Expire)
-		if idle > e.timeout(s.Timeout, count) && idle < 1<<31 {
+		if idle > e.timeout(uint32(i), s, count) && idle < 1<<31 {
 			e.states.free(uint32(i), tag)
 		}
 	}

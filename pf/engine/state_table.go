@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"math/bits"
 	"sync/atomic"
@@ -16,6 +17,8 @@ type stateTable struct {
 	slots *bpf.Array[bpf.PFState]
 	index *bpf.Array[bpf.PFStateBucket]
 	head  *bpf.PFStateHead
+	// ofRule are the numbers of states by the slot of their rule's counters.
+	ofRule *bpf.Array[uint64]
 }
 
 func openStateTable(maps Maps, head *bpf.PFStateHead) (*stateTable, error) {
@@ -28,10 +31,16 @@ func openStateTable(maps Maps, head *bpf.PFStateHead) (*stateTable, error) {
 		t.slots.Close()
 		return nil, err
 	}
+	if t.ofRule, err = bpf.MapArray[uint64](maps.RuleStates); err != nil {
+		t.slots.Close()
+		t.index.Close()
+		return nil, err
+	}
 	buckets := len(t.index.Values)
 	if bits.OnesCount(uint(buckets)) != 1 || len(t.slots.Values) != buckets*int(bpf.PFBucketSlots) {
 		t.slots.Close()
 		t.index.Close()
+		t.ofRule.Close()
 		return nil, fmt.Errorf("state table of %d slots with an index for %d", len(t.slots.Values), buckets*int(bpf.PFBucketSlots))
 	}
 	atomic.StoreUint32(&head.Buckets, uint32(buckets-1))
@@ -120,18 +129,23 @@ func (t *stateTable) free(slot uint32, tag uint64) bool {
 
 // release gives up the slots of a state that is marked as begun to free.
 func (t *stateTable) release(slot uint32) {
-	peer := t.slots.Values[slot].Peer
+	peer, rule := t.slots.Values[slot].Peer, t.slots.Values[slot].Rule
 	if peer != slot && peer < uint32(len(t.slots.Values)) && t.slots.Values[peer].Peer == slot {
 		t.unclaim(peer)
 	}
 	t.unclaim(slot)
 	atomic.AddUint64(&t.head.Count, ^uint64(0))
+	t.countOfRule(rule, -1)
+}
+
+// countOfRule counts a state that a rule won or lost.
+func (t *stateTable) countOfRule(rule uint32, by int) {
+	if rule < bpf.PFRules {
+		atomic.AddUint64(&t.ofRule.Values[rule], uint64(by))
+	}
 }
 
 func (t *stateTable) close() error {
 	err := t.slots.Close()
-	if indexErr := t.index.Close(); err == nil {
-		err = indexErr
-	}
-	return err
+	return errors.Join(err, t.index.Close(), t.ofRule.Close())
 }

@@ -26,6 +26,9 @@ type Environment interface {
 	// Counters returns the slot of the counters of a rule; rules of the same
 	// identity get the same.
 	Counters(identity Identity) (uint32, error)
+	// Settings returns the entry of pf_set that holds the timeouts of a rule,
+	// of which some are set.
+	Settings(own conf.Timeouts) (uint16, error)
 	// HasTable reports whether a table runs that no ruleset defines: one that
 	// pfctl made.
 	HasTable(path string) bool
@@ -111,6 +114,9 @@ type compiler struct {
 	origin map[*conf.Rule]*conf.Rule
 	binats map[*conf.Rule]Identity
 	errs   []error
+	// logMatches says that a rule may want every rule behind it logged, so that
+	// all have to be looked at.
+	logMatches bool
 }
 
 // Compile compiles a ruleset. The errors are all its constructs that are not
@@ -122,6 +128,7 @@ func Compile(rs *conf.Ruleset, env Environment) (*Program, []error) {
 		origin: make(map[*conf.Rule]*conf.Rule), binats: make(map[*conf.Rule]Identity),
 	}
 	c.options()
+	c.logMatches = logsMatches(rs)
 	c.declare(rs.Main)
 	var head bpf.PFRuleset
 	c.program.Lines = make([]Line, 1)
@@ -138,6 +145,7 @@ func Compile(rs *conf.Ruleset, env Environment) (*Program, []error) {
 		}
 		return a.Rdr
 	})
+	head.Scrub, head.ScrubCount = c.list(rs.Main, true, func(a *conf.Anchor) []*conf.Rule { return a.Scrub })
 	head.Filter, head.FilterCount = c.list(rs.Main, false, func(a *conf.Anchor) []*conf.Rule { return a.Filter })
 	if rs.Options.StatePolicy {
 		head.Flags |= bpf.PFStateIfbound
@@ -199,13 +207,13 @@ type list struct {
 	rules func(*conf.Anchor) []*conf.Rule
 	first uint32 // its first line
 	lines []bpf.PFRule
-	ext   []bpf.PFRuleExt
+	ext   []Line
 	runs  []run
 }
 
 // list compiles one list of an anchor with all that it calls; it returns the
-// first line and the number of lines. The addresses of IPv6 rules follow the
-// list, and then the trees. With first, the first match decides.
+// first line and the number of lines. What does not fit in the
+// line of a rule follows the list, and then the trees. With first, the first match decides.
 func (c *compiler) list(anchor *conf.Anchor, firstMatch bool, rules func(*conf.Anchor) []*conf.Rule) (first, count uint32) {
 	l := &list{rules: rules, first: uint32(len(c.program.Lines))}
 	c.anchor(anchor, l)
@@ -217,9 +225,7 @@ func (c *compiler) list(anchor *conf.Anchor, firstMatch bool, rules func(*conf.A
 		c.program.Lines = append(c.program.Lines, *(*Line)(unsafe.Pointer(&l.lines[i])))
 	}
 	c.program.Ranges = append(c.program.Ranges, Range{first, count})
-	for i := range l.ext {
-		c.program.Lines = append(c.program.Lines, *(*Line)(unsafe.Pointer(&l.ext[i])))
-	}
+	c.program.Lines = append(c.program.Lines, l.ext...)
 	if len(c.errs) > 0 {
 		return first, count
 	}
@@ -237,15 +243,22 @@ func (c *compiler) anchor(anchor *conf.Anchor, l *list) {
 	rules := l.rules(anchor)
 	compiled := make([]bpf.PFRule, len(rules))
 	for i, rule := range rules {
-		line, addresses := c.rule(anchor, rule)
-		if addresses != nil {
-			l.ext = append(l.ext, *addresses)
+		line, addresses, actions := c.rule(anchor, rule)
+		if addresses != nil || actions != nil {
+			if addresses == nil {
+				addresses = &bpf.PFRuleExt{}
+			}
+			l.ext = append(l.ext, *(*Line)(unsafe.Pointer(addresses)))
 			line.Ext = uint32(len(l.ext))
+		}
+		if actions != nil {
+			l.ext = append(l.ext, *(*Line)(unsafe.Pointer(actions)))
+			line.Flags |= bpf.PfrActions
 		}
 		compiled[i] = line
 	}
 	for i := 0; i < len(rules); {
-		if n := plainRun(compiled[i:]); n > 0 {
+		if n := plainRun(compiled[i:]); n > 0 && !c.logMatches {
 			at := l.next()
 			l.runs = append(l.runs, run{tree: at, count: uint32(n)})
 			l.lines = append(l.lines, bpf.PFRule{Action: uint8(bpf.PFTree), Skip: at + 1 + uint32(n)})

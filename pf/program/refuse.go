@@ -23,6 +23,9 @@ func (noHost) Group(string) (uint32, bool)       { return 0, false }
 func (noHost) Counters(Identity) (uint32, error) { return 0, nil }
 func (noHost) HasTable(string) bool              { return false }
 
+// Settings implements Environment.
+func (noHost) Settings(conf.Timeouts) (uint16, error) { return 0, nil }
+
 // refuse reports everything of a rule that the data path does not enforce:
 // nothing is silently ignored.
 func (c *compiler) refuse(r *conf.Rule) {
@@ -30,9 +33,7 @@ func (c *compiler) refuse(r *conf.Rule) {
 		present bool
 		what    string
 	}{
-		{r.Log&(conf.LogUser|conf.LogMatches) != 0, "log (user) or log (matches)"},
-		{r.LogIf != 0, "log to an interface other than pflog0"},
-		{r.Log != 0 && r.Action != conf.Pass && r.Action != conf.Block, "log on a rule that does not decide"},
+		{r.Log != 0 && (r.Anchor != nil || r.Action != conf.Pass && r.Action != conf.Block && r.Action != conf.Match), "log on a rule of this kind"},
 		{r.RoutingDomain != 0, "on rdomain"},
 		{r.ReceivedOn != "", "received-on"},
 		{r.OS != "", "os"},
@@ -44,15 +45,12 @@ func (c *compiler) refuse(r *conf.Rule) {
 		{r.Once, "once"},
 		{r.State == conf.StateModulate, "modulate state"},
 		{r.State == conf.StateSynproxy, "synproxy state"},
-		{r.StateOptions.Max != 0, "max of states"},
 		{r.StateOptions.SourceTrack != conf.SourceTrackNone, "source-track"},
 		{r.StateOptions.Overload.Table != "", "overload"},
 		{r.StateOptions.Pflow, "pflow"},
 		{r.StateOptions.Pickup != conf.PickupUnspecified, "pickups"},
-		{r.StateOptions.Timeouts != (conf.Timeouts{}), "a timeout of one rule"},
 		{r.AllowRelated, "allow-related"},
-		{r.Scrub != (conf.ScrubOptions{}) && r.Action != conf.Scrub, "scrub"},
-		{r.SetPrio != [2]conf.Optional{}, "set prio"},
+		{r.Scrub.ReassembleTCP, "reassemble tcp"},
 		{r.HasSetDelay, "set delay"},
 		{r.Dummynet != (conf.DummynetPipes{}), "dnpipe"},
 		{r.RoutingTable != 0, "rtable"},
@@ -77,16 +75,12 @@ func (c *compiler) options() {
 	}{
 		{rs.Options.Syncookies != conf.SyncookiesNever, "set syncookies"},
 		{rs.Options.LogInterface != "" && rs.Options.LogInterface != "none", "set loginterface"},
-		{rs.Options.FailPolicy != conf.ReturnNone, "set fail-policy return"},
 	} {
 		if check.present {
 			c.unsupported(pos, check.what)
 		}
 	}
 	rs.Main.Walk(func(a *conf.Anchor) {
-		for _, r := range a.Scrub {
-			c.unsupported(r.Pos, "scrub")
-		}
 		for _, r := range a.Binat {
 			if a != rs.Main {
 				c.unsupported(r.Pos, "binat in an anchor")

@@ -10,8 +10,8 @@ import (
 )
 
 // rule compiles one rule. The second result is set where IPv6 addresses need a
-// line of their own.
-func (c *compiler) rule(anchor *conf.Anchor, r *conf.Rule) (bpf.PFRule, *bpf.PFRuleExt) {
+// line of their own, the third where its options do.
+func (c *compiler) rule(anchor *conf.Anchor, r *conf.Rule) (bpf.PFRule, *bpf.PFRuleExt, *bpf.PFRuleActions) {
 	c.refuse(r)
 	line := bpf.PFRule{Af: family(r.Family), Proto: r.Protocol, Tos: r.TOS, Ifslot: bpf.IfnetSlots}
 	line.Flags |= direction(r.Direction)
@@ -62,10 +62,10 @@ func (c *compiler) rule(anchor *conf.Anchor, r *conf.Rule) (bpf.PFRule, *bpf.PFR
 	}
 	line.Number = slot
 	c.program.Rules = append(c.program.Rules, &Rule{Rule: c.written(r), Anchor: anchor.Path, Identity: identity, Counters: slot})
-	if src || dst {
-		return line, ext
+	if !src && !dst {
+		ext = nil
 	}
-	return line, nil
+	return line, ext, c.actions(r)
 }
 
 func family(f conf.AddressFamily) uint8 {
@@ -103,6 +103,8 @@ func (c *compiler) action(r *conf.Rule) uint8 {
 		return uint8(bpf.PFNAT)
 	case conf.Rdr:
 		return uint8(bpf.PFRDR)
+	case conf.Scrub:
+		return uint8(bpf.PFScrub)
 	}
 	return uint8(bpf.PFNo)
 }
