@@ -2,6 +2,7 @@ package difftest
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -81,7 +82,7 @@ func (r *router) begin(build loader.Build, text string) *trial {
 	zero := make([]bpf.PFRuleCounters, ebpf.MustPossibleCPU())
 	for _, slots := range x.slots {
 		for _, slot := range slots {
-			if err := r.dp.Maps["pf_rule_counts"].Put(slot, zero); err != nil {
+			if err := errors.Join(r.dp.Maps["pf_rule_counts"].Put(slot, zero), r.dp.Maps["pf_rule_states"].Put(slot, uint64(0))); err != nil {
 				r.Fatal(err)
 			}
 		}
@@ -239,7 +240,14 @@ func blocked(d reference.Decision, w *wire) bpf.Reason {
 	case reference.StateMismatch:
 		return bpf.ReasonPFState
 	case reference.StateInsert, reference.StateLimit:
+		if d.Answer != conf.ReturnNone {
+			return bpf.ReasonNetisrHook
+		}
 		return bpf.ReasonPFLimit
+	case reference.Fragment:
+		return bpf.ReasonPFFragment
+	case reference.Reassemble:
+		return bpf.ReasonNetisrReassemble
 	case reference.Untranslated:
 		return bpf.ReasonPFTranslate
 	}
@@ -288,8 +296,8 @@ func (x *trial) compareQuoted(got, want *wire) bool {
 }
 
 func describe(w *wire, iface string, host bool) string {
-	s := fmt.Sprintf("%s host=%v %v:%d -> %v:%d proto %d len %d ttl %d tos %#x fragment=%v/%d options=%v", iface, host,
-		w.Src, w.SrcPort, w.Dst, w.DstPort, w.Protocol, w.Length, w.TTL, w.TOS, w.Fragment, w.Offset, w.Options)
+	s := fmt.Sprintf("%s host=%v %v:%d -> %v:%d proto %d len %d ttl %d tos %#x df=%v fragment=%v/%d options=%v", iface, host,
+		w.Src, w.SrcPort, w.Dst, w.DstPort, w.Protocol, w.Length, w.TTL, w.TOS, w.DF, w.Fragment, w.Offset, w.Options)
 	switch w.Protocol {
 	case reference.TCP:
 		s += fmt.Sprintf(" %+v", w.TCP)

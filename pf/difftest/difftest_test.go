@@ -34,6 +34,8 @@ var constructs = []string{
 	"to port =", "to port !=", "to port <", "to port <=", "to port >", "to port >=", "to port :", "to port ><", "to port <>",
 	"tag", "tagged", "! tagged", "anchor", "anchor quick", "anchor wildcard",
 	"keep state", "no state", "sloppy", "if-bound", "allow-opts", "return",
+	"scrub", "no scrub", "no-df", "min-ttl", "max-mss", "set-tos", "fragment to reassemble", "fragment with df",
+	"timeout of a rule", "max states of a rule",
 	"nat", "nat pass", "no nat", "rdr", "no rdr", "bitmask", "static-port",
 	"drop short", "drop normalize", "drop state-limit", "options blocked", "fragment", "adaptive timeout", "state over", "state mismatch",
 	"icmp error of state", "icmp error translated", "icmp error out of window", "icmp error without state",

@@ -62,6 +62,9 @@ func (g *generator) ruleset() string {
 	for i := range g.tables {
 		g.table(&b, i)
 	}
+	if g.chance(20) {
+		g.scrub(&b)
+	}
 	for range g.IntN(4) {
 		g.translation(&b)
 	}
@@ -75,12 +78,39 @@ func (g *generator) ruleset() string {
 	return b.String()
 }
 
+// scrub writes rules that come before all others.
+func (g *generator) scrub(b *strings.Builder) {
+	for range 1 + g.IntN(3) {
+		family := pick(g, []string{"", "4", "6"})
+		b.WriteString(g.maybe(20, "no ") + "scrub" + pick(g, []string{"", " in", " out"}))
+		g.head(b, g.on(), family)
+		for _, option := range g.scrubOptions() {
+			b.WriteString(" " + option)
+		}
+		b.WriteString(pick(g, []string{" fragment no reassemble", " fragment no reassemble", " fragment reassemble", ""}) + "\n")
+	}
+}
+
+// scrubOptions are those that a scrub rule and a filter rule may have.
+func (g *generator) scrubOptions() (options []string) {
+	for _, option := range []string{"no-df", "random-id", fmt.Sprintf("min-ttl %d", 1+g.IntN(90)),
+		fmt.Sprintf("max-mss %d", pick(g, []int{500, 1301, 1440})), "set-tos " + pick(g, []string{"0x10", "0x08", "0x14"})} {
+		if g.chance(35) {
+			options = append(options, option)
+		}
+	}
+	return options
+}
+
 func (g *generator) options(b *strings.Builder) {
 	if g.chance(15) {
 		fmt.Fprintf(b, "set state-policy %s\n", pick(g, []string{"if-bound", "floating"}))
 	}
 	if g.chance(15) {
 		fmt.Fprintf(b, "set block-policy %s\n", pick(g, []string{"drop", "return"}))
+	}
+	if g.chance(15) {
+		b.WriteString("set fail-policy return\n")
 	}
 	if g.chance(4) {
 		fmt.Fprintf(b, "set skip on %s\n", pick(g, []string{inside, outside, "egress"}))
@@ -227,8 +257,13 @@ func (g *generator) filter(b *strings.Builder, depth int) {
 	}
 	protocol := g.head(&rule, g.on(), family)
 	g.matchers(&rule, family, protocol)
+	if options := g.scrubOptions(); !strings.HasPrefix(action, "block") && len(options) > 0 && g.chance(30) {
+		fmt.Fprintf(&rule, " scrub (%s)", strings.Join(options, " "))
+	}
 	if action == "pass" {
-		rule.WriteString(pick(g, []string{"", "", "", "", " no state", " keep state (sloppy)", " keep state (if-bound)", " keep state (floating)"}))
+		rule.WriteString(pick(g, []string{"", "", "", "", " no state", " keep state (sloppy)", " keep state (if-bound)", " keep state (floating)",
+			fmt.Sprintf(" keep state (max %d)", 1+g.IntN(3)), fmt.Sprintf(" keep state (udp.first %d, tcp.established %d, tcp.first 40)", 10+g.IntN(90), 60+g.IntN(9000)),
+			fmt.Sprintf(" keep state (adaptive.start %d, adaptive.end %d)", 1+g.IntN(2), 4+g.IntN(4))}))
 		rule.WriteString(g.maybe(20, " allow-opts"))
 	}
 	g.tagOptions(&rule)

@@ -153,6 +153,7 @@ func (g *generator) packet(f *flow, step segment) wire {
 		}
 		if step.flags&syn != 0 {
 			w.TCP.Scale = from.scale
+			w.TCP.MSS = pick(g, []uint16{0, 1460, 1460, 1301, 1305, 536})
 		}
 		from.next += uint32(step.data)
 		if step.flags&(syn|fin) != 0 {
@@ -171,8 +172,9 @@ func (g *generator) packet(f *flow, step segment) wire {
 		}
 	}
 	if g.chance(12) {
-		w.TOS = 0x10
+		w.TOS = pick(g, []uint8{0x10, 0x11, 0x03})
 	}
+	w.DF = w.Src.Is4() && g.chance(40)
 	return w
 }
 
@@ -189,10 +191,7 @@ func (g *generator) spoil(w *wire) {
 			w.Protocol, w.TTL, w.ICMP = reference.ICMPv6, uint8(1+g.IntN(2)), reference.ICMPHeader{Type: uint8(130 + g.IntN(4))}
 		}
 	case n == 1:
-		w.Fragment, w.ID = true, uint16(g.IntN(65536))
-		if g.chance(50) {
-			w.Offset, w.Payload = 100, make([]byte, 32)
-		}
+		g.fragment(w)
 	case n == 2:
 		w.DstPort = 0
 	case w.Protocol != reference.TCP:
@@ -222,6 +221,14 @@ func (g *generator) spoil(w *wire) {
 		w.TCP.Ack = 0
 	case n == 13:
 		w.TCP.Flags |= fin
+	}
+}
+
+// fragment makes a packet the first or a later part of another.
+func (g *generator) fragment(w *wire) {
+	w.Fragment, w.ID = true, uint16(g.IntN(65536))
+	if g.chance(50) {
+		w.Offset, w.Payload = 100, make([]byte, 32)
 	}
 }
 
@@ -256,6 +263,8 @@ func (g *generator) traffic(x *trial, packets int, kinds map[string]int) {
 		if g.chance(12) {
 			kinds["spoiled"]++
 			g.spoil(&w)
+		} else if g.chance(4) {
+			g.fragment(&w)
 		}
 		g.deliver(x, f, btoi(step.server), w)
 		f.script = f.script[1:]

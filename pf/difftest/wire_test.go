@@ -47,6 +47,9 @@ func (w *wire) ipv4(upper []byte) []byte {
 	if w.Fragment {
 		binary.BigEndian.PutUint16(h[6:], 0x2000|w.Offset)
 	}
+	if w.DF {
+		h[6] |= 0x40
+	}
 	h[8], h[9] = w.TTL, w.Protocol
 	copy(h[12:], w.Src.AsSlice())
 	copy(h[16:], w.Dst.AsSlice())
@@ -119,8 +122,17 @@ func (w *wire) tcp() []byte {
 	binary.BigEndian.PutUint16(b[2:], w.DstPort)
 	binary.BigEndian.PutUint32(b[4:], w.TCP.Seq)
 	binary.BigEndian.PutUint32(b[8:], w.TCP.Ack)
+	if w.TCP.MSS != 0 {
+		if w.TCP.MSS&1 == 1 {
+			b = append(b, 1) // so that it lies across two words of the checksum
+		}
+		b = append(b, 2, 4, byte(w.TCP.MSS>>8), byte(w.TCP.MSS))
+	}
 	if scale, ok := w.TCP.Scale.Get(); ok {
-		b = append(b, 2, 4, 5, 0xb4, 1, 3, 3, scale)
+		b = append(b, 3, 3, scale)
+	}
+	for len(b)%4 != 0 {
+		b = append(b, 0)
 	}
 	b[12], b[13] = byte(len(b)/4)<<4, w.TCP.Flags
 	binary.BigEndian.PutUint16(b[14:], w.TCP.Window)
@@ -207,6 +219,7 @@ func parse(b []byte) (*wire, error) {
 		}
 		w.Length, w.TOS, w.TTL, w.Protocol = int(binary.BigEndian.Uint16(b[2:])), b[1], b[8], b[9]
 		fragment := binary.BigEndian.Uint16(b[6:])
+		w.DF = fragment&0x4000 != 0
 		w.ID, w.Fragment, w.Offset = binary.BigEndian.Uint16(b[4:]), fragment&0x3fff != 0, fragment&0x1fff
 		w.Options = header > 20
 		w.Src, w.Dst = netip.AddrFrom4([4]byte(b[12:])), netip.AddrFrom4([4]byte(b[16:]))
@@ -238,8 +251,17 @@ func (w *wire) parseUpper(b []byte) error {
 		w.TCP = reference.TCPHeader{Seq: binary.BigEndian.Uint32(b[4:]), Ack: binary.BigEndian.Uint32(b[8:]),
 			Flags: b[13], Window: binary.BigEndian.Uint16(b[14:])}
 		header := int(b[12]>>4) * 4
-		if header == 28 {
-			w.TCP.Scale = conf.Some(b[27])
+		for options := b[20:header]; len(options) > 1 && options[0] != 0; {
+			switch options[0] {
+			case 1:
+				options = options[1:]
+				continue
+			case 2:
+				w.TCP.MSS = binary.BigEndian.Uint16(options[2:])
+			case 3:
+				w.TCP.Scale = conf.Some(options[2])
+			}
+			options = options[options[1]:]
 		}
 		w.TCP.Data, w.Payload = len(b)-header, b[header:]
 	case reference.UDP:

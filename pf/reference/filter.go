@@ -17,10 +17,14 @@ func (f *Firewall) filter(packet Packet, dir conf.Direction, iface string) Decis
 			d.Translation = nil // into itself: as if no rule had matched
 		}
 	}
+	var actions Actions
 	if d.Translation == nil || !d.Translation.NatPass {
 		e := &evaluation{f: f, packet: &d.Packet, dir: dir, iface: iface}
 		e.walk(f.rules.Main, func(a *conf.Anchor) []*conf.Rule { return a.Filter })
-		d.Rule = e.rule
+		d.Rule, actions = e.rule, e.actions
+		if e.rule != nil {
+			actions.add(e.rule)
+		}
 	} else {
 		f.use("nat pass")
 	}
@@ -31,10 +35,13 @@ func (f *Firewall) filter(packet Packet, dir conf.Direction, iface string) Decis
 	}
 	keep := d.Translation != nil || d.Rule != nil && d.Rule.State != conf.StateNone
 	if keep && !packet.Fragment && !packet.icmpError() {
-		if reason := f.insert(&d, packet, dir, iface); reason != "" {
+		if reason := f.insert(&d, packet, actions, dir, iface); reason != "" {
 			f.use("drop " + string(reason))
 			d.Pass, d.Reason = false, reason
 			f.count(d.Rule, &packet, dir)
+			if d.Rule != nil {
+				d.Answer = d.Rule.Return
+			}
 			return d
 		}
 		f.account(d.State, &packet, dir)
@@ -44,19 +51,27 @@ func (f *Firewall) filter(packet Packet, dir conf.Direction, iface string) Decis
 	if packet.blockedOptions() && (d.Rule == nil || !d.Rule.AllowOpts) {
 		f.use("options blocked")
 		d.Pass, d.Reason = false, Option
+		return d
 	}
+	f.scrub(&d.Packet, &actions)
 	return d
 }
 
 // insert makes the state of the packet in hand.
-func (f *Firewall) insert(d *Decision, packet Packet, dir conf.Direction, iface string) Reason {
+func (f *Firewall) insert(d *Decision, packet Packet, actions Actions, dir conf.Direction, iface string) Reason {
+	if r := d.Rule; r != nil && r.StateOptions.Max != 0 && f.statesOf(r) >= int(r.StateOptions.Max) {
+		f.use("max states of a rule")
+		return StateLimit
+	}
 	if len(f.states) >= int(f.rules.Options.Limits[conf.LimitStates]) {
 		return StateLimit
 	}
 	s := newState(&packet, dir)
 	s.Rule, s.Translation, s.Tag = d.Rule, d.Translation, d.Packet.Tag
+	s.Actions = actions
 	s.Created, s.Last = f.env.Now(), f.env.Now()
 	if r := d.Rule; r != nil {
+		s.Timeouts = r.StateOptions.Timeouts
 		s.Sloppy, s.AllowOptions = r.StateOptions.Sloppy, r.AllowOpts
 		if r.StateOptions.IfBound {
 			s.Interface = iface

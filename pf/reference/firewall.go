@@ -34,6 +34,8 @@ const (
 	StateInsert   Reason = "state-insert"
 	StateLimit    Reason = "state-limit"
 	Untranslated  Reason = "translate"
+	Fragment      Reason = "fragment"
+	Reassemble    Reason = "reassemble" // held until it is whole
 )
 
 // Decision is what becomes of a packet.
@@ -90,6 +92,9 @@ func (f *Firewall) Test(packet Packet, dir conf.Direction, iface string) Decisio
 		f.use("drop " + string(reason))
 		return Decision{Reason: reason, Packet: packet}
 	}
+	if reason := f.normalizeByRules(&packet, dir, iface); reason != "" {
+		return Decision{Reason: reason, Packet: packet}
+	}
 	if packet.Fragment {
 		f.use("fragment")
 		return f.filter(packet, dir, iface)
@@ -135,6 +140,7 @@ func (f *Firewall) testState(s *State, packet Packet, dir conf.Direction) Decisi
 	if s.Tag != "" {
 		d.Packet.Tag = s.Tag
 	}
+	f.scrub(&d.Packet, &s.Actions)
 	return d
 }
 

@@ -47,6 +47,7 @@ func (f *Firewall) testError(s *State, packet Packet, dir conf.Direction) Decisi
 	if s.Tag != "" {
 		d.Packet.Tag = s.Tag
 	}
+	f.scrub(&d.Packet, &s.Actions)
 	return d
 }
 

@@ -14,8 +14,9 @@ type evaluation struct {
 	iface  string
 	first  bool // the first rule that matches decides
 
-	rule  *conf.Rule // decides so far
-	found int        // rules that decided, one after the other
+	rule    *conf.Rule // decides so far
+	found   int        // rules that decided, one after the other
+	actions Actions    // of match rules
 }
 
 // walk goes through the rules of an anchor; it returns true when a rule ended
@@ -37,6 +38,7 @@ func (e *evaluation) walk(a *conf.Anchor, list func(*conf.Anchor) []*conf.Rule) 
 		}
 		if r.Action == conf.Match {
 			e.f.use("match")
+			e.actions.add(r)
 			continue
 		}
 		e.rule = r

@@ -34,6 +34,7 @@ type Packet struct {
 	Fragment bool // any part of a packet that is not whole
 	Options  bool // has IP options or extension headers
 	TTL      uint8
+	DF       bool // IPv4: must not be fragmented
 
 	SrcPort, DstPort uint16 // TCP and UDP
 
@@ -53,6 +54,8 @@ type TCPHeader struct {
 	Window   uint16
 	// Scale is the window scale option of a SYN.
 	Scale conf.Optional
+	// MSS is the option of that name, 0: none.
+	MSS uint16
 	// Data is the number of bytes behind the header.
 	Data int
 }

@@ -49,6 +49,9 @@ type State struct {
 	Tag          string
 	Sloppy       bool
 	AllowOptions bool
+	Actions      Actions
+	// Timeouts are those that the rule has for itself.
+	Timeouts conf.Timeouts
 }
 
 // Translated reports whether the packets of a state change.
@@ -101,12 +104,31 @@ func (f *Firewall) remove(s *State) {
 	}
 }
 
+// statesOf returns the number of states that a rule has.
+func (f *Firewall) statesOf(r *conf.Rule) (n int) {
+	for _, s := range f.states {
+		if s.Rule == r {
+			n++
+		}
+	}
+	return n
+}
+
 // Lifetime returns how long a state may be idle among a number of states. It
 // shrinks as they fill the table beyond adaptive.start.
 func (f *Firewall) Lifetime(s *State, among int) time.Duration {
 	o := &f.rules.Options
 	value := uint64(o.Timeouts[s.Timeout])
+	if own := s.Timeouts[s.Timeout]; own != 0 {
+		f.use("timeout of a rule")
+		value = uint64(own)
+	}
 	start, end := uint64(o.Timeouts[conf.TimeoutAdaptiveStart]), uint64(o.Timeouts[conf.TimeoutAdaptiveEnd])
+	if s.Timeouts[conf.TimeoutAdaptiveStart] != 0 {
+		// The rule's own go by the number of its states.
+		start, end = uint64(s.Timeouts[conf.TimeoutAdaptiveStart]), uint64(s.Timeouts[conf.TimeoutAdaptiveEnd])
+		among += f.statesOf(s.Rule) - len(f.states)
+	}
 	if start == 0 && end == 0 {
 		limit := uint64(o.Limits[conf.LimitStates])
 		start, end = limit/10*6, limit/10*12
