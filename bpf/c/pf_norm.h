@@ -232,15 +232,15 @@ STAGE(pf_normalize)
 		counters->packets[pd->dir & 1] += packets(ctx);
 		counters->bytes[pd->dir & 1] += m->ip_len;
 	}
-	if (!(r->flags & PFR_ACTIONS))
-		stage(ctx, PF_HOOK_TEST);
-	actions = pf_line_at(e.ruleset, r->ext + 1);
-	if (!actions)
-		return drop(REASON_CONFIG);
-	pd->act = actions->act;
-	if (!pf_scrub_on(ctx, m, pd)) {
-		pf_counted(memory);
-		return drop(REASON_PF_NORMALIZE);
+	if (r->flags & PFR_ACTIONS) {
+		actions = pf_line_at(e.ruleset, r->ext + 1);
+		if (!actions)
+			return drop(REASON_CONFIG);
+		pd->act = actions->act;
+		if (!pf_scrub_on(ctx, m, pd)) {
+			pf_counted(memory);
+			return drop(REASON_PF_NORMALIZE);
+		}
 	}
 	if ((m->flags & M_FRAG) && pf_fragment_df(ctx, m)) {
 		pf_counted(fragment);

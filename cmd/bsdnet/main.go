@@ -131,7 +131,7 @@ func init() {
 var frontEndUsage = map[string]string{
 	"sysctl":  "get and set kernel state of the stack: sysctl [-adeNnq] name[=value] ...",
 	"pfctl":   "control the packet filter; today it checks, expands and optimizes: pfctl -n[v]f file",
-	"pflogd":  "write packets that pf logs to a file: pflogd [-f file] [-s size] [-n count]",
+	"pflogd":  "write packets that pf logs to a file: pflogd [-f file] [-i pflogN] [-s size] [-n count]",
 	"pfilctl": "manage packet filter hooks: pfilctl heads | hooks | link | unlink",
 	"netstat": "show network status: netstat -rn | -i | -s | -Q | -w wait",
 	"route":   "manipulate the routing tables: route [-dnqtv] command [[modifiers] args]",

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 
@@ -14,13 +15,14 @@ import (
 	"github.com/bsdnet/bsdnet/pf/pflog"
 )
 
-const pflogdUsage = "usage: pflogd [-x] [-f filename] [-s size] [-n count]"
+const pflogdUsage = "usage: pflogd [-x] [-f filename] [-i interface] [-s size] [-n count]"
 
 // pflogd writes logged packets to a file that tcpdump reads.
 type pflogd struct {
 	path   string
 	size   int64 // bytes after which the file is turned over, 0: never
 	keep   int   // old files
+	number uint8 // of pflogN
 	mu     sync.Mutex
 	file   *os.File
 	writer *pflog.Writer
@@ -43,6 +45,8 @@ func pflogdMain(ctx context.Context, args []string) int {
 		switch args[i] {
 		case "-f":
 			d.path = args[i+1]
+		case "-i":
+			d.number, err = pflogNumber(args[i+1])
 		case "-s":
 			d.size, err = strconv.ParseInt(args[i+1], 10, 64)
 		case "-n":
@@ -109,7 +113,20 @@ func (d *pflogd) open() error {
 	return nil
 }
 
+// pflogNumber is the N of pflogN.
+func pflogNumber(name string) (uint8, error) {
+	text, ok := strings.CutPrefix(name, "pflog")
+	n, err := strconv.ParseUint(text, 10, 8)
+	if !ok || err != nil {
+		return 0, errors.New("not a pflog interface")
+	}
+	return uint8(n), nil
+}
+
 func (d *pflogd) write(record *pflog.Record) error {
+	if record.LogInterface != d.number {
+		return nil
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err := d.writer.Write(record); err != nil {

@@ -37,6 +37,7 @@ type generator struct {
 	*rand.Rand
 	tables int
 	tagged bool // rules of this set tag packets
+	scrubs bool // it has scrub rules
 	plain  bool // it has many rules, and none that changes what others see
 }
 
@@ -62,7 +63,7 @@ func (g *generator) ruleset() string {
 	for i := range g.tables {
 		g.table(&b, i)
 	}
-	if g.chance(20) {
+	if g.scrubs = g.chance(20); g.scrubs {
 		g.scrub(&b)
 	}
 	for range g.IntN(4) {

@@ -263,7 +263,7 @@ func (g *generator) traffic(x *trial, packets int, kinds map[string]int) {
 		if g.chance(12) {
 			kinds["spoiled"]++
 			g.spoil(&w)
-		} else if g.chance(4) {
+		} else if g.chance(2 + 10*btoi(g.scrubs)) {
 			g.fragment(&w)
 		}
 		g.deliver(x, f, btoi(step.server), w)

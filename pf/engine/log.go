@@ -62,6 +62,8 @@ func (e *Engine) ReadLog(ctx context.Context, m *ebpf.Map, names func(uint32) st
 	context.AfterFunc(ctx, func() { reader.Close() })
 	go func() {
 		var raw ringbuf.Record
+		var users owners
+		boot := bootTime()
 		for {
 			if err := reader.ReadInto(&raw); err != nil {
 				if errors.Is(err, ringbuf.ErrClosed) {
@@ -69,7 +71,11 @@ func (e *Engine) ReadLog(ctx context.Context, m *ebpf.Map, names func(uint32) st
 				}
 				continue
 			}
-			if r := e.logRecord(raw.RawSample, names); r != nil {
+			// Reading two clocks takes time: only a step of one of them counts.
+			if now := bootTime(); now.Sub(boot).Abs() > clockStep {
+				boot = now
+			}
+			if r := e.logRecord(boot, raw.RawSample, names, &users); r != nil {
 				l.publish(r)
 			}
 		}
@@ -77,16 +83,31 @@ func (e *Engine) ReadLog(ctx context.Context, m *ebpf.Map, names func(uint32) st
 	return l, nil
 }
 
-func (e *Engine) logRecord(raw []byte, names func(uint32) string) *pflog.Record {
+// clockStep is by how much the time of day differs from what it would be when
+// somebody has set it.
+const clockStep = 10 * time.Millisecond
+
+// actions are those of the data path as pflog(4) numbers them.
+var actions = map[uint32]pflog.Action{bpf.PFPass: pflog.Pass, bpf.PFDrop: pflog.Block, bpf.PFMatch: pflog.Match}
+
+func (e *Engine) logRecord(boot time.Time, raw []byte, names func(uint32) string, users *owners) *pflog.Record {
 	var in bpf.PFLogRecord
 	if len(raw) < int(unsafe.Sizeof(in)) {
 		return nil
 	}
 	in = *(*bpf.PFLogRecord)(unsafe.Pointer(&raw[0]))
 	r := &pflog.Record{
-		Time: bootTime().Add(time.Duration(in.Time)), Interface: names(in.Ifslot), Rule: -1, SubRule: -1,
-		Block: uint32(in.Action) == bpf.PFDrop, Reason: in.Reason, Out: uint32(in.Dir) == bpf.PfilOut,
+		Time: boot.Add(time.Duration(in.Time)), Interface: names(in.Ifslot), Rule: -1, SubRule: -1,
+		LogInterface: in.LogIf, Action: actions[uint32(in.Action)], Reason: in.Reason, Out: uint32(in.Dir) == bpf.PfilOut,
 		Family: in.Af, Length: int(in.Len), Packet: append([]byte(nil), in.Data[:min(in.Caplen, uint32(len(in.Data)))]...),
+	}
+	if in.User != 0 {
+		if found, ok := users.find(r.Packet, r.Out); ok {
+			r.UID = &found.uid
+			if found.pidKnown {
+				r.PID = &found.pid
+			}
+		}
 	}
 	_, p := e.Rules()
 	if p == nil {

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -154,6 +155,23 @@ func (s *site) kill() {
 	for end := time.Now().Add(5 * time.Second); syscall.Kill(record.PID, 0) == nil && time.Now().Before(end); {
 		time.Sleep(10 * time.Millisecond)
 	}
+}
+
+// start runs bsdnet in the router until the test ends or stop is called.
+func (s *site) start(args ...string) (stop func()) {
+	s.t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	cmd := s.Router.Command(ctx, program, args...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	if err := cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	stop = sync.OnceFunc(func() {
+		cancel()
+		_ = cmd.Wait() // ended by us
+	})
+	s.t.Cleanup(stop)
+	return stop
 }
 
 // file writes a file for the test and returns its path.

@@ -24,13 +24,31 @@ type Record struct {
 	SubRule     int       `json:"subrule"` // number in the anchor, -1 in the main ruleset
 	RIdentifier uint32    `json:"ridentifier,omitempty"`
 	Identity    string    `json:"identity"` // what the rule is known by over reloads
-	Block       bool      `json:"block"`
+	Action      Action    `json:"action"`
 	Reason      uint8     `json:"reason"` // PFRES_*
 	Out         bool      `json:"out"`
 	Family      uint8     `json:"family"` // 4 or 6
 	Length      int       `json:"length"` // bytes of the IP packet
 	Packet      []byte    `json:"packet"` // its beginning
+	// LogInterface is the N of the pflogN that it is for.
+	LogInterface uint8 `json:"logInterface"`
+	// UID and PID are the owner of the local socket, if asked for and known.
+	UID *uint32 `json:"uid,omitempty"`
+	PID *uint32 `json:"pid,omitempty"`
 }
+
+// Action is what became of a packet, by the numbers of pf.
+type Action uint8
+
+// The actions.
+const (
+	Pass  Action = 0
+	Block Action = 1
+	Match Action = 12
+)
+
+// noPID is NO_PID of the BSDs: nobody knows.
+const noPID = 100000
 
 // headerLength is the size of struct pfloghdr of a dialect, padded, and the
 // length that it gives of itself.
@@ -60,17 +78,20 @@ func Header(d conf.Dialect, r *Record) []byte {
 	padded, own := headerLength(d)
 	h := make([]byte, padded)
 	h[0], h[1] = own, addressFamily(d, r.Family)
-	if r.Block {
-		h[2] = 1
-	}
-	h[3] = r.Reason
+	h[2], h[3] = uint8(r.Action), r.Reason
 	copy(h[4:19], r.Interface)
 	copy(h[20:35], r.Anchor)
 	binary.BigEndian.PutUint32(h[36:], uint32(int32(r.Rule)))
 	binary.BigEndian.PutUint32(h[40:], uint32(int32(r.SubRule)))
-	for at, unknown := range map[int]uint32{44: ^uint32(0), 48: 0, 52: 0, 56: 0} {
-		binary.BigEndian.PutUint32(h[at:], unknown)
+	uid, pid := ^uint32(0), uint32(noPID)
+	if r.UID != nil {
+		uid = *r.UID
 	}
+	if r.PID != nil {
+		pid = *r.PID
+	}
+	binary.BigEndian.PutUint32(h[44:], uid)
+	binary.BigEndian.PutUint32(h[48:], pid)
 	h[60] = 1
 	if r.Out {
 		h[60] = 2
