@@ -11,7 +11,7 @@ import (
 )
 
 // chooseInterfaces turns the names of a request into devices. Every name must
-// be there; nothing is changed.
+// be there, but for a boot; nothing is changed.
 func chooseInterfaces(request LoadRequest) ([]netlink.Link, error) {
 	if request.Any {
 		return anyInterfaces()
@@ -21,7 +21,9 @@ func chooseInterfaces(request LoadRequest) ([]netlink.Link, error) {
 	for _, name := range request.Interfaces {
 		device, err := netlink.LinkByName(name)
 		if err != nil {
-			errs = append(errs, fmt.Errorf("interface %s does not exist", name))
+			if !request.Boot {
+				errs = append(errs, fmt.Errorf("interface %s does not exist", name))
+			}
 			continue
 		}
 		if name == loader.NetisrName || device.Attrs().Group == loader.CloneGroup {

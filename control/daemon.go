@@ -58,6 +58,10 @@ type LoadRequest struct {
 	// States is how many states pf's table must have room for, 0 for the usual
 	// number. Only the first load can choose.
 	States uint32 `json:"states,omitempty"`
+	// Boot lets interfaces be missing: they are taken as they arrive. With
+	// BootPolicy, pf blocks by [BootPolicy] until a ruleset is loaded.
+	Boot       bool `json:"boot,omitempty"`
+	BootPolicy bool `json:"boot_policy,omitempty"`
 }
 
 // StatesMax is the largest number of states that a table can be made for.
@@ -103,7 +107,7 @@ func Start(ctx context.Context, log *slog.Logger, request LoadRequest) (*Daemon,
 	if err != nil {
 		return nil, nil, err
 	}
-	if fresh && len(chosen) == 0 {
+	if fresh && len(chosen) == 0 && !request.Boot {
 		return nil, nil, fmt.Errorf("no interface to take: name one by -i, or by an ifconfig_ variable in %s", RcConf)
 	}
 	warnings, err := preflight(request)
@@ -205,6 +209,17 @@ func (d *Daemon) start(ctx context.Context, request LoadRequest, fresh bool) (*L
 		return nil, err
 	}
 	d.restoreSysctl()
+	if request.Boot {
+		d.record.Boot = true
+		if err := d.await(request); err != nil {
+			return nil, err
+		}
+	}
+	if request.BootPolicy {
+		if err := d.pf.startBoot(); err != nil {
+			return nil, err
+		}
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, device := range d.adoptable(chosen) {
@@ -218,6 +233,7 @@ func (d *Daemon) start(ctx context.Context, request LoadRequest, fresh bool) (*L
 		}
 	}
 	go d.refresh(ctx)
+	d.followArrivals(ctx)
 	return reply, nil
 }
 

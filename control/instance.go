@@ -103,6 +103,8 @@ type Record struct {
 	PID        int                `json:"pid"`
 	Interfaces []*InterfaceRecord `json:"interfaces"`
 	Sysctl     map[string]string  `json:"sysctl,omitempty"`
+	Awaited    []Awaited          `json:"awaited,omitempty"`
+	Boot       bool               `json:"boot,omitempty"` // it is the host's from boot on
 }
 
 // InterfaceRecord is one owned interface and what was changed on it.

@@ -24,6 +24,7 @@ type filter struct {
 	cancel  func()
 	mu      sync.Mutex  // one load, enable or disable at a time
 	sources []*PFSource // of the ruleset in force, to load it again
+	boot    bootState
 }
 
 func startFilter(ctx context.Context, d *Daemon) (*filter, error) {

@@ -35,15 +35,16 @@ func (f *filter) calls() map[string]call {
 		"pf/host": typed(reader, func(context.Context, None) (*PFHost, error) {
 			return &PFHost{Dialect: f.dialect, Interfaces: f.interfaceTable()}, nil
 		}),
-		"pf/load":    typed(owner, f.loadCall),
-		"pf/enable":  typed(owner, func(context.Context, None) (*PFReply, error) { return f.switchCall(true) }),
-		"pf/disable": typed(owner, func(context.Context, None) (*PFReply, error) { return f.switchCall(false) }),
-		"pf/show":    typed(reader, f.show),
-		"pf/flush":   typed(owner, f.flush),
-		"pf/kill":    typed(owner, f.kill),
-		"pf/table":   typed(reader, f.table),
-		"pf/zero":    typed(owner, f.zero),
-		"pf/debug":   typed(owner, f.debug),
+		"pf/load":     typed(owner, f.loadCall),
+		"pf/enable":   typed(owner, func(context.Context, None) (*PFReply, error) { return f.switchCall(true) }),
+		"pf/disable":  typed(owner, func(context.Context, None) (*PFReply, error) { return f.switchCall(false) }),
+		"pf/fallback": typed(owner, f.fallback),
+		"pf/show":     typed(reader, f.show),
+		"pf/flush":    typed(owner, f.flush),
+		"pf/kill":     typed(owner, f.kill),
+		"pf/table":    typed(reader, f.table),
+		"pf/zero":     typed(owner, f.zero),
+		"pf/debug":    typed(owner, f.debug),
 	}
 }
 

@@ -44,6 +44,7 @@ type PFLoad struct {
 type pfKept struct {
 	Sources []*PFSource        `json:"sources"`
 	Tables  []engine.KeptTable `json:"tables"`
+	Boot    bootState          `json:"boot,omitzero"`
 }
 
 func (f *filter) loadCall(_ context.Context, r PFLoad) (*PFReply, error) {
@@ -53,7 +54,10 @@ func (f *filter) loadCall(_ context.Context, r PFLoad) (*PFReply, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &PFReply{Warnings: warnings}, f.save()
+	if slices.ContainsFunc(r.Sources, func(s *PFSource) bool { return s.Anchor == "" && s.Sections&conf.SectionFilter != 0 }) {
+		f.boot = bootState{}
+	}
+	return &PFReply{Warnings: warnings}, errors.Join(f.save(), f.saveGood())
 }
 
 // load puts sources in force.
@@ -196,7 +200,7 @@ func (f *filter) anchors(path string, recurse bool) ([]string, error) {
 func (f *filter) sourceFile() string { return filepath.Join(f.daemon.instance.Dir(), "pf.json") }
 
 func (f *filter) save() error {
-	data, err := json.Marshal(pfKept{Sources: f.sources, Tables: f.engine.KeptTables()})
+	data, err := json.Marshal(pfKept{Sources: f.sources, Tables: f.engine.KeptTables(), Boot: f.boot})
 	if err != nil {
 		return err
 	}
@@ -220,6 +224,7 @@ func (f *filter) restore() error {
 	if err := json.Unmarshal(data, &kept); err != nil {
 		return fmt.Errorf("read %s: %w", f.sourceFile(), err)
 	}
+	f.boot = kept.Boot
 	if err := f.engine.AdoptTables(kept.Tables); err != nil {
 		return err
 	}

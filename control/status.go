@@ -51,6 +51,9 @@ func (d *Daemon) Status() (*Status, error) {
 		Persistent: d.mounted == MountShared,
 		TCX:        d.features.TCX,
 	}
+	if problem := d.pf.bootProblem(); problem != "" {
+		status.Problems = append(status.Problems, problem)
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, entry := range d.record.Interfaces {
@@ -69,6 +72,9 @@ func (d *Daemon) Status() (*Status, error) {
 		}
 		is.Data = data
 		status.Interfaces = append(status.Interfaces, is)
+	}
+	for _, awaited := range d.record.Awaited {
+		status.Problems = append(status.Problems, "interface "+awaited.Name+" is not there yet")
 	}
 	if d.slow == nil {
 		status.Problems = append(status.Problems, "netisr is not running")

@@ -93,7 +93,7 @@ func (dp *Datapath) Attach(device netlink.Link, asked Mode, f *Features, replace
 	}
 	if at.Mode == ModeXDP {
 		err := dp.attachXDP(attrs.Index, "xdp", "ether_input")
-		if err != nil && asked == ModeAuto && errors.Is(err, ebpf.ErrNotSupported) {
+		if err != nil && asked == ModeAuto && (errors.Is(err, ebpf.ErrNotSupported) || errors.Is(err, unix.EOPNOTSUPP)) {
 			at.Mode, at.Why = ModeTC, why+" has no native XDP"
 		} else if err != nil {
 			return nil, fmt.Errorf("attach XDP to %s: %w", attrs.Name, err)

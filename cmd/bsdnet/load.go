@@ -31,7 +31,7 @@ func loadCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "load",
 		Usage:     "put interfaces under the data path, and start the daemon if it does not run",
-		UsageText: "bsdnet load [-i IF ... | -i any] [-f rc.conf] [--mode auto|xdp|tc] [--states N] [--takeover] [--foreground]",
+		UsageText: "bsdnet load [-i IF ... | -i any] [-f rc.conf] [--mode auto|xdp|tc] [--states N] [--takeover] [--boot] [--foreground]",
 		Description: "Returns when the fast path is ready. Without -i, the interfaces named in rc.conf are taken.\n" +
 			"A second load adds interfaces. Nothing is forwarded until net.inet.ip.forwarding (gateway_enable)\n" +
 			"or net.inet6.ip6.forwarding (ipv6_gateway_enable) is on.",
@@ -41,6 +41,7 @@ func loadCommand() *cli.Command {
 			&cli.StringFlag{Name: "mode", Value: "auto", Usage: "build to use: auto, xdp (native) or tc"},
 			&cli.BoolFlag{Name: "takeover", Usage: "load also where Linux filters or translates forwarded packets, and replace other XDP programs"},
 			&cli.UintFlag{Name: "states", Usage: "make pf's table large enough for `N` states (set limit states); 256 bytes each"},
+			&cli.BoolFlag{Name: "boot", Usage: "fail closed: with pf_enable, block by the built-in policy until pf_rules is loaded; interfaces may come later"},
 			&cli.BoolFlag{Name: "foreground", Usage: "stay in the foreground; for service managers (Type=notify)"},
 		},
 		Action: load,
@@ -52,7 +53,10 @@ func load(c *cli.Context) error {
 		return usageError{fmt.Errorf("load: unexpected argument: %s", c.Args().First())}
 	}
 	request, settings, err := loadRequest(c)
-	if err != nil {
+	var boot *bootRules
+	if c.Bool("boot") {
+		request, settings, boot = bootRequest(request, settings, err, rcFile(c))
+	} else if err != nil {
 		return err
 	}
 	if client, err := control.Dial(); err == nil && !c.Bool("foreground") {
@@ -65,7 +69,7 @@ func load(c *cli.Context) error {
 		return errors.New("load: must be root")
 	}
 	if c.Bool("foreground") {
-		return foreground(c.Context, request, settings)
+		return foreground(c.Context, request, settings, boot)
 	}
 	err = background(c.Context)
 	if errors.Is(err, control.ErrLoaded) { // by somebody else, a moment ago
@@ -97,12 +101,7 @@ func loadRequest(c *cli.Context) (control.LoadRequest, map[string]string, error)
 		}
 		request.Interfaces = append(request.Interfaces, name)
 	}
-	path := c.String("file")
-	if path == "" && len(c.StringSlice("interface")) == 0 {
-		if _, err := os.Stat(control.RcConf); err == nil {
-			path = control.RcConf
-		}
-	}
+	path := rcFile(c)
 	settings := make(map[string]string)
 	if path != "" {
 		config, err := rcconf.ParseFile(path)
@@ -123,6 +122,17 @@ func loadRequest(c *cli.Context) (control.LoadRequest, map[string]string, error)
 		}
 	}
 	return request, settings, nil
+}
+
+// rcFile is the rc.conf to read, "" for none.
+func rcFile(c *cli.Context) string {
+	path := c.String("file")
+	if path == "" && len(c.StringSlice("interface")) == 0 {
+		if _, err := os.Stat(control.RcConf); err == nil {
+			path = control.RcConf
+		}
+	}
+	return path
 }
 
 func loadMore(ctx context.Context, client *control.Client, request control.LoadRequest, settings map[string]string) error {
@@ -237,17 +247,14 @@ func openLog(instance control.Instance) (log *os.File, begun bool, err error) {
 }
 
 // foreground is the daemon.
-func foreground(ctx context.Context, request control.LoadRequest, settings map[string]string) error {
+func foreground(ctx context.Context, request control.LoadRequest, settings map[string]string, boot *bootRules) error {
 	log := slog.New(logHandler())
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	signal.Ignore(syscall.SIGHUP, syscall.SIGPIPE)
 	daemon, reply, err := control.Start(ctx, log, request)
-	if err == nil {
-		_, err = daemon.Sysctl(control.SysctlRequest{Set: settings})
-	}
-	tellReady(reply, err)
 	if err != nil {
+		tellReady(reply, err)
 		return fmt.Errorf("load: %w", err)
 	}
 	for _, entry := range reply.Attached {
@@ -256,7 +263,18 @@ func foreground(ctx context.Context, request control.LoadRequest, settings map[s
 	for _, warning := range reply.Warnings {
 		log.Warn(warning)
 	}
-	return daemon.Serve(ctx)
+	served := make(chan error, 1)
+	go func() { served <- daemon.Serve(ctx) }()
+	if boot != nil {
+		boot.load(ctx, log, reply.Adopted)
+	}
+	// Forwarding opens when the filter is there.
+	if _, err = daemon.Sysctl(control.SysctlRequest{Set: settings}); err != nil {
+		err = fmt.Errorf("load: %w", err)
+		stop()
+	}
+	tellReady(reply, err)
+	return errors.Join(err, <-served)
 }
 
 func logHandler() slog.Handler {

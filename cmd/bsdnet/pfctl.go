@@ -3,11 +3,13 @@ package main
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/netip"
 	"os"
 	"os/user"
 	"strconv"
+	"strings"
 
 	"github.com/bsdnet/bsdnet/control"
 	"github.com/bsdnet/bsdnet/pf/conf"
@@ -16,7 +18,17 @@ import (
 
 // pfctlMain is pfctl(8).
 func pfctlMain(ctx context.Context, args []string) int {
-	return pfctl.Main(ctx, args, os.Stdin, os.Stdout, os.Stderr, pfctl.Host{
+	return pfctl.Main(ctx, args, os.Stdin, os.Stdout, os.Stderr, pfctlHost(os.Stderr))
+}
+
+// pfctlRun is pfctl for the program itself: both streams go to output.
+func pfctlRun(ctx context.Context, args []string, output io.Writer) int {
+	return pfctl.Main(ctx, args, strings.NewReader(""), output, output, pfctlHost(output))
+}
+
+// pfctlHost is this host as pfctl sees it; warnings of the daemon go to stderr.
+func pfctlHost(stderr io.Writer) pfctl.Host {
+	return pfctl.Host{
 		Getenv: os.Getenv,
 		Engine: func(ctx context.Context) (pfctl.Engine, error) {
 			client, err := control.Dial()
@@ -30,7 +42,7 @@ func pfctlMain(ctx context.Context, args []string) int {
 			if err != nil {
 				return nil, err
 			}
-			return control.NewPF(ctx, client, os.Stderr)
+			return control.NewPF(ctx, client, stderr)
 		},
 		Interfaces: conf.HostInterfaces,
 		Resolve: func(ctx context.Context, name string) ([]netip.Addr, error) {
@@ -38,7 +50,7 @@ func pfctlMain(ctx context.Context, args []string) int {
 		},
 		LookupUser:  func(name string) (uint32, bool) { return number(user.Lookup(name)) },
 		LookupGroup: func(name string) (uint32, bool) { return groupNumber(user.LookupGroup(name)) },
-	})
+	}
 }
 
 func number(u *user.User, err error) (uint32, bool) {

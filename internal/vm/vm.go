@@ -131,18 +131,40 @@ func (k *Kernel) Run(ctx context.Context, work string, guest Guest) (string, err
 	return text, nil
 }
 
-// pack makes the initramfs.
+// pack makes the initramfs of a guest.
 func (k *Kernel) pack(ctx context.Context, root, image string, guest Guest) error {
+	return k.initramfs(ctx, root, image, guest.Modules, guest.Files, initScript(guest))
+}
+
+// initramfs packs busybox, modules with what they depend on, files and what
+// runs first.
+func (k *Kernel) initramfs(ctx context.Context, root, image string, modules []string, added map[string]string, init string) error {
 	for _, dir := range []string{"bin", "proc", "sys", "dev", "run", "tmp", "etc"} {
 		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
 			return err
 		}
 	}
 	files := map[string]string{"bin/busybox": "/bin/busybox"}
-	for to, from := range guest.Files {
+	for to, from := range added {
 		files[strings.TrimPrefix(to, "/")] = from
 	}
-	for _, module := range guest.Modules {
+	if err := copyFiles(root, files); err != nil {
+		return err
+	}
+	if err := k.installModules(ctx, root, modules); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(root, "init"), []byte(init), 0o755); err != nil {
+		return err
+	}
+	_, err := output(ctx, root, "sh", "-c", "find . | cpio -o -H newc --quiet | gzip -1 > "+image)
+	return err
+}
+
+// installModules puts modules, with what they depend on, into a file tree.
+func (k *Kernel) installModules(ctx context.Context, root string, modules []string) error {
+	files := make(map[string]string)
+	for _, module := range modules {
 		out, err := output(ctx, root, "modprobe", "-d", k.Dir, "-S", k.Version, "--show-depends", module)
 		if err != nil {
 			return err
@@ -157,6 +179,21 @@ func (k *Kernel) pack(ctx context.Context, root, image string, guest Guest) erro
 			}
 		}
 	}
+	for _, name := range []string{"modules.order", "modules.builtin", "modules.builtin.modinfo"} {
+		path := filepath.Join("lib", "modules", k.Version, name)
+		if from := filepath.Join(k.Dir, path); exists(from) {
+			files[path] = from
+		}
+	}
+	if err := copyFiles(root, files); err != nil {
+		return err
+	}
+	_, err := output(ctx, root, "depmod", "-b", root, k.Version)
+	return err
+}
+
+// copyFiles copies files into a tree: path in it -> path here.
+func copyFiles(root string, files map[string]string) error {
 	for to, from := range files {
 		data, err := os.ReadFile(from)
 		if err != nil {
@@ -170,26 +207,12 @@ func (k *Kernel) pack(ctx context.Context, root, image string, guest Guest) erro
 			return err
 		}
 	}
-	for _, name := range []string{"modules.order", "modules.builtin", "modules.builtin.modinfo"} {
-		from := filepath.Join(k.Dir, "lib", "modules", k.Version, name)
-		if data, err := os.ReadFile(from); err == nil {
-			path := filepath.Join(root, "lib", "modules", k.Version, name)
-			if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-				return err
-			}
-			if err := os.WriteFile(path, data, 0o644); err != nil {
-				return err
-			}
-		}
-	}
-	if _, err := output(ctx, root, "depmod", "-b", root, k.Version); err != nil {
-		return err
-	}
-	if err := os.WriteFile(filepath.Join(root, "init"), []byte(initScript(guest)), 0o755); err != nil {
-		return err
-	}
-	_, err := output(ctx, root, "sh", "-c", "find . | cpio -o -H newc --quiet | gzip -1 > "+image)
-	return err
+	return nil
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 func initScript(guest Guest) string {
