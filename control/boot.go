@@ -80,6 +80,25 @@ func (f *filter) startBoot() error {
 	return errors.Join(f.setEnabled(true), f.save())
 }
 
+// PFBootReply says whether a boot still waits for its ruleset, and what rules.
+type PFBootReply struct {
+	Waiting bool   `json:"waiting"`
+	Rules   string `json:"rules,omitempty"`
+	Reason  string `json:"reason,omitempty"`
+	// Unconfirmed says that the machine went down before the last change, which
+	// configuration files may hold, was confirmed.
+	Unconfirmed bool `json:"unconfirmed,omitempty"`
+}
+
+func (f *filter) bootCall(context.Context, None) (PFBootReply, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return PFBootReply{
+		Waiting: f.boot.Rules != "", Rules: f.boot.Rules, Reason: f.boot.Reason,
+		Unconfirmed: exists(f.daemon.confirm.unconfirmed()) && !f.daemon.confirm.waits.Load(),
+	}, nil
+}
+
 // PFFallback says that the ruleset of a boot could not be loaded.
 type PFFallback struct {
 	Reason string `json:"reason"`
@@ -144,6 +163,9 @@ func (f *filter) saveGood() error {
 	}
 	if err := os.MkdirAll(filepath.Dir(f.goodFile()), 0o700); err != nil {
 		return fmt.Errorf("keep good ruleset: %w", err)
+	}
+	if err := os.Remove(f.daemon.confirm.unconfirmed()); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
 	}
 	return writeWhole(f.goodFile(), data)
 }

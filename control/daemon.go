@@ -39,6 +39,7 @@ type Daemon struct {
 	route    *route.Table
 	slow     *slowPath
 	pf       *filter
+	confirm  *confirmer
 	listener net.Listener
 	started  time.Time
 
@@ -209,6 +210,7 @@ func (d *Daemon) start(ctx context.Context, request LoadRequest, fresh bool) (*L
 		return nil, err
 	}
 	d.restoreSysctl()
+	d.confirm = newConfirmer(d)
 	if request.Boot {
 		d.record.Boot = true
 		if err := d.await(request); err != nil {
@@ -234,6 +236,9 @@ func (d *Daemon) start(ctx context.Context, request LoadRequest, fresh bool) (*L
 	}
 	go d.refresh(ctx)
 	d.followArrivals(ctx)
+	if err := d.confirm.resume(); err != nil {
+		d.log.Error("a change that awaited confirmation is lost", "err", err)
+	}
 	return reply, nil
 }
 
@@ -486,6 +491,9 @@ func (d *Daemon) close() {
 	d.cancel()
 	if d.listener != nil {
 		d.listener.Close()
+	}
+	if d.confirm != nil {
+		d.confirm.close()
 	}
 	if d.slow != nil {
 		d.slow.close()

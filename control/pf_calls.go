@@ -38,6 +38,7 @@ func (f *filter) calls() map[string]call {
 		"pf/load":     typed(owner, f.loadCall),
 		"pf/enable":   typed(owner, func(context.Context, None) (*PFReply, error) { return f.switchCall(true) }),
 		"pf/disable":  typed(owner, func(context.Context, None) (*PFReply, error) { return f.switchCall(false) }),
+		"pf/boot":     typed(reader, f.bootCall),
 		"pf/fallback": typed(owner, f.fallback),
 		"pf/show":     typed(reader, f.show),
 		"pf/flush":    typed(owner, f.flush),

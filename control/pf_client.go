@@ -39,6 +39,18 @@ func (p *PF) Dialect() conf.Dialect { return p.host.Dialect }
 // Interfaces implements pfctl.Engine.
 func (p *PF) Interfaces(context.Context) (*conf.InterfaceTable, error) { return p.host.Interfaces, nil }
 
+// Begin implements pfctl.Confirmer.
+func (p *PF) Begin(ctx context.Context, seconds int, what string) error {
+	_, err := Call[*Pending](ctx, p.client, "confirm/begin", ConfirmBegin{Seconds: seconds, What: what})
+	return err
+}
+
+// Rollback implements pfctl.Confirmer.
+func (p *PF) Rollback(ctx context.Context) error {
+	_, err := Call[None](ctx, p.client, "confirm/rollback", None{})
+	return err
+}
+
 func (p *PF) enable(ctx context.Context, name string) error {
 	reply, err := Call[*PFReply](ctx, p.client, name, None{})
 	if err == nil && reply.Already {

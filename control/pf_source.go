@@ -57,6 +57,9 @@ func (f *filter) loadCall(_ context.Context, r PFLoad) (*PFReply, error) {
 	if slices.ContainsFunc(r.Sources, func(s *PFSource) bool { return s.Anchor == "" && s.Sections&conf.SectionFilter != 0 }) {
 		f.boot = bootState{}
 	}
+	if f.daemon.confirm.waits.Load() { // not good before it is confirmed
+		return &PFReply{Warnings: warnings}, f.save()
+	}
 	return &PFReply{Warnings: warnings}, errors.Join(f.save(), f.saveGood())
 }
 

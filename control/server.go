@@ -97,12 +97,15 @@ func (d *Daemon) calls() map[string]call {
 			}
 			return d.Sysctl(r)
 		}),
-		"pfil/heads":  typed(reader, func(context.Context, None) ([]pfil.Head, error) { return d.pfil.Heads(d.ownedNames()), nil }),
-		"pfil/hooks":  typed(reader, func(context.Context, None) ([]pfil.Hook, error) { return d.pfil.Hooks(), nil }),
-		"pfil/link":   typed(owner, d.pfilLink),
-		"pfil/unlink": typed(owner, d.pfilUnlink),
-		"reasons":     typed(reader, func(context.Context, None) ([]ReasonCount, error) { return d.Reasons() }),
-		"interfaces":  typed(reader, func(context.Context, None) ([]InterfaceCounters, error) { return d.Interfaces() }),
+		"confirm/begin":    typed(owner, d.confirm.begin),
+		"confirm/confirm":  typed(owner, d.confirm.confirm),
+		"confirm/rollback": typed(owner, d.confirm.rollback),
+		"pfil/heads":       typed(reader, func(context.Context, None) ([]pfil.Head, error) { return d.pfil.Heads(d.ownedNames()), nil }),
+		"pfil/hooks":       typed(reader, func(context.Context, None) ([]pfil.Hook, error) { return d.pfil.Hooks(), nil }),
+		"pfil/link":        typed(owner, d.pfilLink),
+		"pfil/unlink":      typed(owner, d.pfilUnlink),
+		"reasons":          typed(reader, func(context.Context, None) ([]ReasonCount, error) { return d.Reasons() }),
+		"interfaces":       typed(reader, func(context.Context, None) ([]InterfaceCounters, error) { return d.Interfaces() }),
 	}
 	for name, c := range d.ifnetCalls() {
 		calls[name] = c
@@ -303,6 +306,7 @@ func (d *Daemon) Unload() error {
 		return ErrNoInstance // somebody else was first
 	default:
 	}
+	d.confirm.drop()
 	err = restore(d.instance, d.record)
 	d.cancel()
 	d.slow.close()

@@ -23,6 +23,7 @@ type Status struct {
 	Interfaces []InterfaceStatus `json:"interfaces"`
 	Routes     route.Stats       `json:"routes"`
 	Persistent bool              `json:"persistent"` // outlives the daemon
+	Pending    *Pending          `json:"pending,omitempty"`
 	TCX        bool              `json:"tcx"`
 }
 
@@ -50,6 +51,7 @@ func (d *Daemon) Status() (*Status, error) {
 		Routes:     d.route.Stats(),
 		Persistent: d.mounted == MountShared,
 		TCX:        d.features.TCX,
+		Pending:    d.confirm.status(),
 	}
 	if problem := d.pf.bootProblem(); problem != "" {
 		status.Problems = append(status.Problems, problem)

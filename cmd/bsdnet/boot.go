@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
+	"net"
 	"strings"
+	"time"
 
 	"github.com/bsdnet/bsdnet/control"
 	"github.com/bsdnet/bsdnet/rcconf"
@@ -45,30 +47,93 @@ func bootRequest(request control.LoadRequest, settings map[string]string, bad er
 	return request, settings, boot
 }
 
-// load puts pf.conf in force. Whatever goes wrong, something filters.
+// load puts pf.conf in force. Whatever goes wrong, something filters. A file
+// that cannot be read yet, since interfaces that it names have no addresses, is
+// tried again when they have.
 func (b *bootRules) load(ctx context.Context, log *slog.Logger, adopted bool) {
-	reason := ""
-	switch {
-	case b.bad != nil:
-		reason = b.bad.Error()
-	case adopted:
-		return // what was in force still is
-	default:
-		var output bytes.Buffer
-		if pfctlRun(ctx, []string{"-f", b.rules}, &output) == 0 {
-			return
-		}
-		reason = strings.TrimSpace(output.String())
-	}
-	log.Error("boot: the ruleset cannot be loaded", "file", b.rules, "err", reason)
 	client, err := control.Dial()
-	if err == nil {
-		var reply *control.PFFallbackReply
-		if reply, err = control.Call[*control.PFFallbackReply](ctx, client, "pf/fallback", control.PFFallback{Reason: reason}); err == nil {
-			log.Error("boot: filtering by " + reply.Rules)
-		}
-	}
 	if err != nil {
 		log.Error("boot: filtering by the built-in policy", "err", err)
+		return
 	}
+	if b.bad != nil {
+		b.fallBack(ctx, log, client, b.bad.Error())
+		return
+	}
+	state, err := control.Call[control.PFBootReply](ctx, client, "pf/boot", control.None{})
+	switch {
+	case err == nil && adopted && !state.Waiting:
+		return // what was in force still is
+	case state.Unconfirmed:
+		b.fallBack(ctx, log, client, b.rules+" is not loaded: the machine went down before the last change was confirmed")
+		return
+	}
+	if reason := b.try(ctx); reason != "" {
+		log.Error("boot: the ruleset cannot be loaded", "file", b.rules, "err", reason)
+		b.fallBack(ctx, log, client, reason)
+		go b.retry(ctx, log, client)
+	}
+}
+
+// try returns why it failed, or "".
+func (b *bootRules) try(ctx context.Context) string {
+	var output bytes.Buffer
+	if pfctlRun(ctx, []string{"-f", b.rules}, &output) == 0 {
+		return ""
+	}
+	return strings.TrimSpace(output.String())
+}
+
+func (b *bootRules) fallBack(ctx context.Context, log *slog.Logger, client *control.Client, reason string) {
+	reply, err := control.Call[*control.PFFallbackReply](ctx, client, "pf/fallback", control.PFFallback{Reason: reason})
+	if err != nil {
+		log.Error("boot: filtering by the built-in policy", "err", err)
+		return
+	}
+	log.Error("boot: filtering by " + reply.Rules)
+}
+
+// waiting reports whether something else than a ruleset that was loaded rules.
+func (b *bootRules) waiting(ctx context.Context, client *control.Client) bool {
+	reply, err := control.Call[control.PFBootReply](ctx, client, "pf/boot", control.None{})
+	return err == nil && reply.Waiting
+}
+
+// retry tries again whenever addresses have changed, until somebody has loaded
+// a ruleset.
+func (b *bootRules) retry(ctx context.Context, log *slog.Logger, client *control.Client) {
+	before := ""
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if !b.waiting(ctx, client) {
+			return
+		}
+		now := addressesText()
+		if now == before {
+			continue
+		}
+		before = now
+		if b.try(ctx) == "" {
+			log.Info("boot: the ruleset is loaded", "file", b.rules)
+			return
+		}
+	}
+}
+
+func addressesText() string {
+	addresses, err := net.InterfaceAddrs()
+	if err != nil {
+		return ""
+	}
+	var text strings.Builder
+	for _, a := range addresses {
+		text.WriteString(a.String() + " ")
+	}
+	return text.String()
 }

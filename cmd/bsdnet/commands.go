@@ -131,6 +131,9 @@ func printStatus(w io.Writer, status *control.Status) {
 		health = "degraded"
 	}
 	fmt.Fprintf(w, "instance %s: %s, daemon %d up %s\n", status.Instance, health, status.PID, status.Uptime)
+	if p := status.Pending; p != nil {
+		fmt.Fprintf(w, "  %q is taken back in %.0f seconds unless confirmed (bsdnet confirm)\n", p.What, p.Seconds)
+	}
 	for _, problem := range status.Problems {
 		fmt.Fprintf(w, "  problem: %s\n", problem)
 	}

@@ -35,7 +35,7 @@ set skip on lo0
 set block-policy drop
 
 nat on $ext_if inet from $int_if:network to any -> ($ext_if)
-rdr on $ext_if inet proto tcp from any to ($ext_if) port 8080 -> $web port 80
+rdr pass on $ext_if inet proto tcp from any to ($ext_if) port 8080 -> $web port 80
 
 block in log all
 block out all
@@ -133,7 +133,7 @@ func newStory(t *testing.T, ctx context.Context) *story {
 	}
 	t.Cleanup(func() {
 		if t.Failed() {
-			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 			defer cancel()
 			out, err := s.machine.Run(ctx, "bsdnet status; ip addr; journalctl -b --no-pager -o cat -u bsdnet -u story | tail -60")
 			t.Log(s.machine.Console(), "\n", out, err)

@@ -50,6 +50,15 @@ type Engine interface {
 	LoadStates(context.Context, io.Reader) error
 }
 
+// Confirmer is an engine that can take changes back.
+type Confirmer interface {
+	// Begin makes it take back what is changed from now on unless that is
+	// confirmed within so many seconds.
+	Begin(ctx context.Context, seconds int, what string) error
+	// Rollback takes it back at once.
+	Rollback(ctx context.Context) error
+}
+
 // LoadRequest is a load of -f.
 type LoadRequest struct {
 	// Rulesets are the main one, or that of -a, and those of load anchor.

@@ -73,6 +73,7 @@ type command struct {
 	host           Host
 	stdin          io.Reader
 	stdout, stderr io.Writer
+	args           []string
 	options        options
 	engine         Engine
 	status         int
@@ -94,6 +95,7 @@ func (c *command) main(args []string) error {
 	if getenv == nil {
 		getenv = func(string) string { return "" }
 	}
+	c.args = args
 	args, o, explicit, err := longOptions(args, getenv)
 	c.options = o
 	if err != nil {

@@ -10,8 +10,29 @@ import (
 	"github.com/bsdnet/bsdnet/pf/conf"
 )
 
-// online does everything that was asked for, in the order of pfctl.
+// online does everything that was asked for, with --confirm so that it is
+// taken back unless somebody confirms.
 func (c *command) online() error {
+	o := &c.options
+	if o.confirm == 0 {
+		return c.steps()
+	}
+	confirmer, ok := c.engine.(Confirmer)
+	if !ok {
+		return failure{"--confirm: there is no daemon that could take the change back"}
+	}
+	if err := confirmer.Begin(c.ctx, o.confirm, "pfctl "+strings.Join(c.args, " ")); err != nil {
+		return err
+	}
+	if err := c.steps(); err != nil {
+		return errors.Join(err, confirmer.Rollback(c.ctx))
+	}
+	c.say("taken back in %d seconds unless confirmed: bsdnet confirm", o.confirm)
+	return nil
+}
+
+// steps are in the order of pfctl.
+func (c *command) steps() error {
 	o := &c.options
 	steps := []struct {
 		wanted bool

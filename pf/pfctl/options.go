@@ -46,6 +46,7 @@ type options struct {
 
 	json    bool
 	ifaddrs string
+	confirm int // seconds, 0: no confirmation
 }
 
 // usageError ends with the usage text; failure without it.
@@ -73,17 +74,24 @@ func longOptions(args []string, env func(string) string) (rest []string, o optio
 		args = args[1:]
 		key, value, hasValue := strings.Cut(word[2:], "=")
 		switch key {
-		case "dialect", "ifaddrs":
+		case "dialect", "ifaddrs", "confirm":
 			if !hasValue {
 				if len(args) == 0 {
 					return nil, o, false, usageError{fmt.Sprintf("option requires an argument -- %s", key)}
 				}
 				value, args = args[0], args[1:]
 			}
-			if key == "dialect" {
+			switch key {
+			case "dialect":
 				name = value
-			} else {
+			case "ifaddrs":
 				o.ifaddrs = value
+			case "confirm":
+				n, reason := number(value, 1, 86400)
+				if reason != "" {
+					return nil, o, false, usageError{fmt.Sprintf("--confirm %s: %s", value, reason)}
+				}
+				o.confirm = int(n)
 			}
 		case "json":
 			o.json = true
