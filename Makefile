@@ -8,7 +8,7 @@ PACKAGES := ./...
 
 export CGO_ENABLED := 0
 
-.PHONY: all build setup demo test test-short test-diff bench generate fuzz vm clean
+.PHONY: all build install vm-test setup demo test test-short test-diff bench generate fuzz vm clean
 
 all: build
 
@@ -43,6 +43,22 @@ test-diff:
 # Loads every program on Debian's 6.1 kernel.
 vm: build
 	$(GO) test -count=1 -v -run 'TestVM' -tags vm ./internal/vm
+
+# A firewall at home, in a Debian system in QEMU: boots, NAT, forwarded ports,
+# reboots, and somebody who attacks all the time.
+vm-test: setup build
+	$(GO) test -count=1 -v -timeout 30m -run 'TestStory' -tags vm ./internal/vm
+
+PREFIX  ?= /usr
+DESTDIR ?=
+
+install: build
+	install -D -m 755 bin/bsdnet $(DESTDIR)$(PREFIX)/sbin/bsdnet
+	install -D -m 644 man/bsdnet.8 $(DESTDIR)$(PREFIX)/share/man/man8/bsdnet.8
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
+	sed 's|/usr/sbin/bsdnet|$(PREFIX)/sbin/bsdnet|' packaging/systemd/bsdnet.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/bsdnet.service
+	chmod 644 $(DESTDIR)$(PREFIX)/lib/systemd/system/bsdnet.service
+	install -d -m 755 $(DESTDIR)/etc/bsdnet
 
 bench: setup build
 	$(GO) test -count=1 -v -timeout 30m -tags bench -run 'TestBench' ./internal/bench
