@@ -235,6 +235,7 @@ const (
 	IfnetNetisr      = uint32(gen.AbiIfnetFlagsIFNET_NETISR)
 	IfnetPfskip      = uint32(gen.AbiIfnetFlagsIFNET_PFSKIP)
 	IfnetFunnel      = uint32(gen.AbiIfnetFlagsIFNET_FUNNEL)
+	IfnetDHCP        = uint32(gen.AbiIfnetFlagsIFNET_DHCP)
 )
 
 const (

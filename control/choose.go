@@ -44,15 +44,9 @@ func anyInterfaces() ([]netlink.Link, error) {
 	}
 	var devices []netlink.Link
 	for _, device := range all {
-		attrs := device.Attrs()
-		if attrs.EncapType != "ether" || attrs.MasterIndex != 0 || attrs.Name == loader.NetisrName || attrs.Group == loader.CloneGroup {
-			continue
+		if isEthernet(device) {
+			devices = append(devices, device)
 		}
-		switch device.Type() {
-		case "bridge", "bond", "team", "macvlan", "ipvlan", "vlan", "vxlan", "dummy":
-			continue
-		}
-		devices = append(devices, device)
 	}
 	if len(devices) == 0 {
 		return nil, errors.New("no Ethernet interface found")
@@ -78,4 +72,33 @@ func preflight(request LoadRequest) ([]string, error) {
 		texts[i] = "taken over: " + texts[i]
 	}
 	return texts, nil
+}
+
+// EthernetDevices returns the names of the devices that `-i any` would take.
+func EthernetDevices() ([]string, error) {
+	devices, err := netlink.LinkList()
+	if err != nil {
+		return nil, fmt.Errorf("list interfaces: %w", err)
+	}
+	var names []string
+	for _, device := range devices {
+		if isEthernet(device) {
+			names = append(names, device.Attrs().Name)
+		}
+	}
+	return names, nil
+}
+
+// isEthernet reports whether a device has an Ethernet link and is not a part
+// of another.
+func isEthernet(device netlink.Link) bool {
+	attrs := device.Attrs()
+	if attrs.EncapType != "ether" || attrs.MasterIndex != 0 || attrs.Name == loader.NetisrName || attrs.Group == loader.CloneGroup {
+		return false
+	}
+	switch device.Type() {
+	case "bridge", "bond", "team", "macvlan", "ipvlan", "vlan", "vxlan", "dummy":
+		return false
+	}
+	return true
 }

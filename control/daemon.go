@@ -18,6 +18,7 @@ import (
 	"github.com/bsdnet/bsdnet/ifnet"
 	"github.com/bsdnet/bsdnet/loader"
 	"github.com/bsdnet/bsdnet/pfil"
+	"github.com/bsdnet/bsdnet/rc/netif"
 	"github.com/bsdnet/bsdnet/route"
 )
 
@@ -40,6 +41,8 @@ type Daemon struct {
 	slow     *slowPath
 	pf       *filter
 	confirm  *confirmer
+	netif    *netif.Netif
+	pflogd   pflogWriter
 	listener net.Listener
 	started  time.Time
 
@@ -52,7 +55,8 @@ type Daemon struct {
 // LoadRequest asks for interfaces to be put under the data path.
 type LoadRequest struct {
 	Interfaces []string    `json:"interfaces,omitempty"`
-	Any        bool        `json:"any,omitempty"` // every Ethernet interface there is
+	Any        bool        `json:"any,omitempty"`  // every Ethernet interface there is
+	None       bool        `json:"none,omitempty"` // none is needed to begin with
 	Mode       loader.Mode `json:"mode,omitempty"`
 	Takeover   bool        `json:"takeover,omitempty"`
 	PFDialect  string      `json:"pf_dialect,omitempty"` // "" keeps what it is
@@ -108,7 +112,7 @@ func Start(ctx context.Context, log *slog.Logger, request LoadRequest) (*Daemon,
 	if err != nil {
 		return nil, nil, err
 	}
-	if fresh && len(chosen) == 0 && !request.Boot {
+	if fresh && len(chosen) == 0 && !request.Boot && !request.None {
 		return nil, nil, fmt.Errorf("no interface to take: name one by -i, or by an ifconfig_ variable in %s", RcConf)
 	}
 	warnings, err := preflight(request)
@@ -234,6 +238,10 @@ func (d *Daemon) start(ctx context.Context, request LoadRequest, fresh bool) (*L
 			reply.Warnings = append(reply.Warnings, warning)
 		}
 	}
+	if err := d.startNetif(); err != nil {
+		return nil, err
+	}
+	go d.resume(ctx)
 	go d.refresh(ctx)
 	d.followArrivals(ctx)
 	if err := d.confirm.resume(); err != nil {
@@ -495,6 +503,10 @@ func (d *Daemon) close() {
 	if d.confirm != nil {
 		d.confirm.close()
 	}
+	if d.netif != nil {
+		d.netif.Close()
+	}
+	d.pflogd.close()
 	if d.slow != nil {
 		d.slow.close()
 	}

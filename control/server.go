@@ -119,6 +119,9 @@ func (d *Daemon) calls() map[string]call {
 	for name, c := range d.pf.calls() {
 		calls[name] = c
 	}
+	for name, c := range d.rcCalls() {
+		calls[name] = c
+	}
 	return calls
 }
 
@@ -307,6 +310,7 @@ func (d *Daemon) Unload() error {
 	default:
 	}
 	d.confirm.drop()
+	d.netif.Close()
 	err = restore(d.instance, d.record)
 	d.cancel()
 	d.slow.close()

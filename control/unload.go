@@ -105,8 +105,24 @@ func (i Instance) Remove() error {
 		}
 	}
 	errs = append(errs, i.removePins(), i.removeDir())
+	errs = append(errs, i.removeLeases())
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("remove instance %s: %w", i.Name, err)
 	}
 	return nil
+}
+
+// removeLeases removes the leases of a namespace, which does not outlive a
+// reboot.
+func (i Instance) removeLeases() error {
+	if i.Name == "host" {
+		return nil
+	}
+	leases, err := filepath.Glob(filepath.Join(i.State(), leasePrefix+"*"))
+	errs := []error{err}
+	for _, lease := range leases {
+		errs = append(errs, os.Remove(lease))
+	}
+	_ = os.Remove(i.State()) // unless there is more in it
+	return errors.Join(errs...)
 }

@@ -78,6 +78,15 @@ func linuxAddr(ifp *Ifnet, r api.AddressRequest) (*netlink.Addr, error) {
 		to := r.Destination.Unmap().WithZone("")
 		addr.Peer = &net.IPNet{IP: to.AsSlice(), Mask: addr.Mask}
 	}
+	if r.Vltime != nil || r.Pltime != nil || r.Flags&api.In6Deprecated != 0 {
+		addr.ValidLft, addr.PreferedLft = lifetime(r.Vltime), lifetime(r.Pltime)
+		if r.Flags&api.In6Deprecated != 0 {
+			addr.PreferedLft = 0
+		}
+		if addr.PreferedLft > addr.ValidLft || addr.ValidLft == 0 {
+			return nil, errno.EINVAL
+		}
+	}
 	if ip.Is4() {
 		switch {
 		case r.Broadcast.IsValid():
@@ -96,15 +105,6 @@ func linuxAddr(ifp *Ifnet, r api.AddressRequest) (*netlink.Addr, error) {
 	}
 	if r.Flags&api.In6Nodad != 0 {
 		addr.Flags |= unix.IFA_F_NODAD
-	}
-	if r.Vltime != nil || r.Pltime != nil || r.Flags&api.In6Deprecated != 0 {
-		addr.ValidLft, addr.PreferedLft = lifetime(r.Vltime), lifetime(r.Pltime)
-		if r.Flags&api.In6Deprecated != 0 {
-			addr.PreferedLft = 0
-		}
-		if addr.PreferedLft > addr.ValidLft || addr.ValidLft == 0 {
-			return nil, errno.EINVAL
-		}
 	}
 	return addr, nil
 }

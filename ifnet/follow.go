@@ -294,6 +294,7 @@ func (t *Table) remove(index int) {
 	delete(t.byIndex, index)
 	t.stacked(ifp, -1)
 	t.forgetVlan(ifp)
+	delete(t.dhcp, index)
 	if ifp.HasSlot {
 		t.clear(ifp.Slot)
 	}
@@ -367,6 +368,7 @@ func (t *Table) flags(ifp *Ifnet) (flags uint32) {
 	set(ifp.XDPXmit, bpf.IfnetXDPXmit)
 	set(ifp.TC, bpf.IfnetTC)
 	set(t.skipped(ifp), bpf.IfnetPfskip)
+	set(t.dhcp[ifp.Index], bpf.IfnetDHCP)
 	set(ifp.Role == RoleNetisr, bpf.IfnetNetisr)
 	set(ifp.Role == RoleFunnel, bpf.IfnetFunnel)
 	return flags

@@ -62,23 +62,40 @@ func (c *Config) Yes(name string) (bool, error) {
 	return false, &SyntaxError{v.File, v.Line, fmt.Sprintf("%s is not set properly: %q, want YES or NO", name, v.Value)}
 }
 
-// ParseFile reads a file.
-func ParseFile(path string) (*Config, error) {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
+// ParseFiles reads files one after the other, as rc(8) reads rc.conf and then
+// rc.conf.local: variables of the first can be used and added to in the next.
+// The first must be there.
+func ParseFiles(path string, more ...string) (*Config, error) {
+	config := newConfig()
+	var errs []error
+	for i, path := range append([]string{path}, more...) {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			if i == 0 || !errors.Is(err, os.ErrNotExist) {
+				errs = append(errs, err)
+			}
+			continue
+		}
+		errs = append(errs, config.parse(path, string(data)))
 	}
-	return Parse(path, string(data))
+	return config, errors.Join(errs...)
 }
 
 // Parse reads the text of a file. All that is wrong is reported, not only the
 // first; name stands for the file in positions.
 func Parse(name, text string) (*Config, error) {
-	p := &parser{file: name, text: text, line: 1, config: &Config{byName: make(map[string]*Variable)}}
+	config := newConfig()
+	return config, config.parse(name, text)
+}
+
+func newConfig() *Config { return &Config{byName: make(map[string]*Variable)} }
+
+func (c *Config) parse(name, text string) error {
+	p := &parser{file: name, text: text, line: 1, config: c}
 	for p.at < len(p.text) {
 		p.statement()
 	}
-	return p.config, errors.Join(p.errs...)
+	return errors.Join(p.errs...)
 }
 
 type parser struct {
@@ -303,54 +320,4 @@ func excerpt(text string) string {
 		text = text[:60] + " ..."
 	}
 	return text
-}
-
-// Interfaces returns the names of the interfaces that the file configures, in
-// order: those with a variable ifconfig_NAME, without its suffixes.
-func (c *Config) Interfaces() []string {
-	var names []string
-	for _, v := range c.Variables {
-		name, ok := strings.CutPrefix(v.Name, "ifconfig_")
-		if !ok || name == "DEFAULT" || name == "" {
-			continue
-		}
-		if i := strings.IndexByte(name, '_'); i >= 0 {
-			name = name[:i]
-		}
-		if name != "lo0" && !contains(names, name) {
-			names = append(names, name)
-		}
-	}
-	return names
-}
-
-func contains(names []string, name string) bool {
-	for _, n := range names {
-		if n == name {
-			return true
-		}
-	}
-	return false
-}
-
-// Forwarding returns the sysctl settings of gateway_enable and
-// ipv6_gateway_enable, as far as the file has them.
-func (c *Config) Forwarding() (map[string]string, error) {
-	settings := make(map[string]string)
-	var errs []error
-	for variable, oid := range map[string]string{
-		"gateway_enable":      "net.inet.ip.forwarding",
-		"ipv6_gateway_enable": "net.inet6.ip6.forwarding",
-	} {
-		if _, ok := c.byName[variable]; !ok {
-			continue
-		}
-		yes, err := c.Yes(variable)
-		errs = append(errs, err)
-		settings[oid] = "0"
-		if yes {
-			settings[oid] = "1"
-		}
-	}
-	return settings, errors.Join(errs...)
 }

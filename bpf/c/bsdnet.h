@@ -149,6 +149,7 @@ enum ifnet_flags {
 	IFNET_NETISR = 1 << 13,	   /* the host's end of the netisr veth */
 	IFNET_PFSKIP = 1 << 15,	   /* set skip on */
 	IFNET_FUNNEL = 1 << 14,	   /* the daemon's end of the netisr veth */
+	IFNET_DHCP = 1 << 16,	   /* a DHCP client runs here: no filter sees its packets */
 };
 
 /*

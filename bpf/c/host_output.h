@@ -82,7 +82,8 @@ STAGE(if_output)
 	if (hooks) {
 		if (!host_describe(ctx, m))
 			return drop(REASON_IP_TOOSHORT);
-		pfil_run(ctx, m, hooks, PROTO_IF_START);
+		if (!(ifp->if_flags & IFNET_DHCP) || !dhcp_request(ctx, m))
+			pfil_run(ctx, m, hooks, PROTO_IF_START);
 	}
 	if (ether_hooks(cfg, ifp))
 		stage(ctx, PROTO_IF_START);

@@ -4,6 +4,7 @@
 #define BSDNET_IP_INPUT_H
 
 #include "deliver.h"
+#include "dhcp.h"
 #include "mbuf.h"
 #include "output.h"
 
@@ -273,6 +274,8 @@ STAGE(ip_input)
 		return drop_input(m->rcvif, REASON_IP_BADADDR);
 	ip_describe(m, ip, hlen);
 
+	if ((ifp->if_flags & IFNET_DHCP) && dhcp_reply(ctx, m, ip->daddr))
+		return deliver(ctx, m, REASON_LOCAL);
 	if (cfg->pfil[PFIL_INET][PFIL_IN])
 		pfil_run(ctx, m, cfg->pfil[PFIL_INET][PFIL_IN], PROTO_IP_FORWARD);
 	return ip_forward_on(ctx, m, cfg);

@@ -109,6 +109,7 @@ const (
 	AbiIfnetFlagsIFNET_NETISR      AbiIfnetFlags = 8192
 	AbiIfnetFlagsIFNET_PFSKIP      AbiIfnetFlags = 32768
 	AbiIfnetFlagsIFNET_FUNNEL      AbiIfnetFlags = 16384
+	AbiIfnetFlagsIFNET_DHCP        AbiIfnetFlags = 65536
 )
 
 type AbiIpflow struct {

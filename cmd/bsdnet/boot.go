@@ -9,42 +9,34 @@ import (
 	"time"
 
 	"github.com/bsdnet/bsdnet/control"
-	"github.com/bsdnet/bsdnet/rcconf"
+	"github.com/bsdnet/bsdnet/rc"
 )
 
 // bootRules is what a boot does about pf when the data path is there.
 type bootRules struct {
 	rules string // the file of pf_rules
-	bad   error  // why rc.conf could not be read, or nil
+	flags []string
+	bad   error // why rc.conf could not be read, or nil
 }
 
 // bootRequest makes the request of a boot. It never fails: where rc.conf
 // cannot be read, every interface is taken and the built-in policy stays.
-func bootRequest(request control.LoadRequest, settings map[string]string, bad error, path string) (control.LoadRequest, map[string]string, *bootRules) {
+func bootRequest(request control.LoadRequest, plan *rc.Plan, bad error) (control.LoadRequest, *rc.Plan, *bootRules) {
 	request.Boot = true
 	if bad != nil {
 		return control.LoadRequest{Any: true, Mode: request.Mode, Takeover: request.Takeover, Boot: true, BootPolicy: true}, nil, &bootRules{bad: bad}
 	}
-	if path == "" {
-		return request, settings, nil
+	if plan == nil {
+		return request, nil, nil
 	}
-	config, err := rcconf.ParseFile(path)
-	if err != nil {
-		return bootRequest(request, nil, err, path)
+	if len(request.Interfaces) == 0 {
+		request.Interfaces = plan.Physical()
 	}
-	enabled, err := config.Yes("pf_enable")
-	if err != nil {
-		return bootRequest(request, nil, err, path)
+	if !plan.PF.Enable {
+		return request, plan, nil
 	}
-	if !enabled {
-		return request, settings, nil
-	}
-	request.BootPolicy = true
-	boot := &bootRules{rules: "/etc/pf.conf"}
-	if rules := config.Get("pf_rules"); rules != "" {
-		boot.rules = rules
-	}
-	return request, settings, boot
+	request.BootPolicy, request.PFDialect = true, plan.PF.Dialect
+	return request, plan, &bootRules{rules: plan.PF.Rules, flags: plan.PF.Flags}
 }
 
 // load puts pf.conf in force. Whatever goes wrong, something filters. A file
@@ -78,7 +70,7 @@ func (b *bootRules) load(ctx context.Context, log *slog.Logger, adopted bool) {
 // try returns why it failed, or "".
 func (b *bootRules) try(ctx context.Context) string {
 	var output bytes.Buffer
-	if pfctlRun(ctx, []string{"-f", b.rules}, &output) == 0 {
+	if pfctlRun(ctx, append([]string{"-f", b.rules}, b.flags...), &output) == 0 {
 		return ""
 	}
 	return strings.TrimSpace(output.String())

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -19,8 +20,7 @@ import (
 
 	"github.com/bsdnet/bsdnet/control"
 	"github.com/bsdnet/bsdnet/loader"
-	"github.com/bsdnet/bsdnet/pf/conf"
-	"github.com/bsdnet/bsdnet/rcconf"
+	"github.com/bsdnet/bsdnet/rc"
 )
 
 // readyFile is the descriptor on which a background daemon tells how its
@@ -31,13 +31,13 @@ func loadCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "load",
 		Usage:     "put interfaces under the data path, and start the daemon if it does not run",
-		UsageText: "bsdnet load [-i IF ... | -i any] [-f rc.conf] [--mode auto|xdp|tc] [--states N] [--takeover] [--boot] [--foreground]",
-		Description: "Returns when the fast path is ready. Without -i, the interfaces named in rc.conf are taken.\n" +
+		UsageText: "bsdnet load [-i IF ... | -i any | -i none] [-f rc.conf] [--mode auto|xdp|tc] [--states N] [--takeover] [--boot] [--foreground]",
+		Description: "Returns when the fast path is ready. Without -i, rc.conf is applied, as by bsdnet rc start.\n" +
 			"A second load adds interfaces. Nothing is forwarded until net.inet.ip.forwarding (gateway_enable)\n" +
 			"or net.inet6.ip6.forwarding (ipv6_gateway_enable) is on.",
 		Flags: []cli.Flag{
-			&cli.StringSliceFlag{Name: "interface", Aliases: []string{"i"}, Usage: "interface to take, or any; may be given several times"},
-			&cli.StringFlag{Name: "file", Aliases: []string{"f"}, Usage: "configuration in the form of rc.conf(5)"},
+			&cli.StringSliceFlag{Name: "interface", Aliases: []string{"i"}, Usage: "interface to take, any, or none to begin with; may be given several times"},
+			&cli.StringFlag{Name: "file", Aliases: []string{"f"}, Usage: "configuration in the form of rc.conf(5), applied as a whole"},
 			&cli.StringFlag{Name: "mode", Value: "auto", Usage: "build to use: auto, xdp (native) or tc"},
 			&cli.BoolFlag{Name: "takeover", Usage: "load also where Linux filters or translates forwarded packets, and replace other XDP programs"},
 			&cli.UintFlag{Name: "states", Usage: "make pf's table large enough for `N` states (set limit states); 256 bytes each"},
@@ -52,39 +52,77 @@ func load(c *cli.Context) error {
 	if c.Args().Len() > 0 {
 		return usageError{fmt.Errorf("load: unexpected argument: %s", c.Args().First())}
 	}
-	request, settings, err := loadRequest(c)
+	request, plan, err := loadRequest(c)
 	var boot *bootRules
 	if c.Bool("boot") {
-		request, settings, boot = bootRequest(request, settings, err, rcFile(c))
+		request, plan, boot = bootRequest(request, plan, err)
 	} else if err != nil {
 		return err
 	}
-	if client, err := control.Dial(); err == nil && !c.Bool("foreground") {
-		err := loadMore(c.Context, client, request, settings)
-		if !errors.Is(err, control.ErrDaemonDown) {
-			return err
-		}
-	}
 	if os.Geteuid() != 0 {
+		if _, err := control.Dial(); err == nil {
+			return errors.New("load: operation not permitted")
+		}
 		return errors.New("load: must be root")
 	}
 	if c.Bool("foreground") {
-		return foreground(c.Context, request, settings, boot)
+		return foreground(c.Context, request, plan, boot)
 	}
-	err = background(c.Context)
-	if errors.Is(err, control.ErrLoaded) { // by somebody else, a moment ago
-		client, err := control.Dial()
-		if err != nil {
-			return fmt.Errorf("load: %w", err)
-		}
-		return loadMore(c.Context, client, request, settings)
+	client, err := ensureLoaded(c.Context, request)
+	if err != nil || plan == nil {
+		return err
 	}
-	return err
+	return applyPlan(c.Context, client, plan, nil)
 }
 
-// loadRequest makes the request out of flags and rc.conf, and the sysctl
-// settings that rc.conf asks for.
-func loadRequest(c *cli.Context) (control.LoadRequest, map[string]string, error) {
+// ensureLoaded loads what a request asks for into the instance, which it
+// starts if there is none.
+func ensureLoaded(ctx context.Context, request control.LoadRequest) (*control.Client, error) {
+	client, err := control.Dial()
+	if err == nil {
+		err = loadMore(ctx, client, request)
+		if !errors.Is(err, control.ErrDaemonDown) {
+			return client, err
+		}
+	}
+	err = background(ctx, loadArguments(request))
+	if err != nil && !errors.Is(err, control.ErrLoaded) {
+		return nil, err
+	}
+	loaded := errors.Is(err, control.ErrLoaded) // by somebody else, a moment ago
+	if client, err = control.Dial(); err != nil {
+		return nil, fmt.Errorf("load: %w", err)
+	}
+	if loaded {
+		return client, loadMore(ctx, client, request)
+	}
+	return client, nil
+}
+
+// loadArguments are the arguments of load that make a request.
+func loadArguments(request control.LoadRequest) []string {
+	args := []string{"--mode", string(request.Mode)}
+	if request.Any {
+		args = append(args, "-i", "any")
+	}
+	for _, name := range request.Interfaces {
+		args = append(args, "-i", name)
+	}
+	if request.None {
+		args = append(args, "-i", "none")
+	}
+	if request.Takeover {
+		args = append(args, "--takeover")
+	}
+	if request.States != 0 {
+		args = append(args, "--states", strconv.FormatUint(uint64(request.States), 10))
+	}
+	return args
+}
+
+// loadRequest makes the request out of flags, and the plan of rc.conf, nil if
+// none is asked for.
+func loadRequest(c *cli.Context) (control.LoadRequest, *rc.Plan, error) {
 	mode, err := loader.ParseMode(c.String("mode"))
 	if err != nil {
 		return control.LoadRequest{}, nil, usageError{fmt.Errorf("load: %w", err)}
@@ -95,64 +133,51 @@ func loadRequest(c *cli.Context) (control.LoadRequest, map[string]string, error)
 	}
 	request := control.LoadRequest{Mode: mode, Takeover: c.Bool("takeover"), States: uint32(states)}
 	for _, name := range c.StringSlice("interface") {
-		if name == "any" {
+		switch name {
+		case "any":
 			request.Any = true
-			continue
-		}
-		request.Interfaces = append(request.Interfaces, name)
-	}
-	path := rcFile(c)
-	settings := make(map[string]string)
-	if path != "" {
-		config, err := rcconf.ParseFile(path)
-		if err != nil {
-			return request, nil, err
-		}
-		if len(request.Interfaces) == 0 && !request.Any {
-			request.Interfaces = config.Interfaces()
-		}
-		if settings, err = config.Forwarding(); err != nil {
-			return request, nil, err
-		}
-		if v, ok := config.Lookup("pf_dialect"); ok {
-			if _, err := conf.ParseDialect(v.Value); err != nil {
-				return request, nil, fmt.Errorf("%s:%d: pf_dialect: %w", v.File, v.Line, err)
-			}
-			request.PFDialect = v.Value
+		case "none":
+			request.None = true
+		default:
+			request.Interfaces = append(request.Interfaces, name)
 		}
 	}
-	return request, settings, nil
-}
-
-// rcFile is the rc.conf to read, "" for none.
-func rcFile(c *cli.Context) string {
 	path := c.String("file")
 	if path == "" && len(c.StringSlice("interface")) == 0 {
 		if _, err := os.Stat(control.RcConf); err == nil {
 			path = control.RcConf
 		}
 	}
-	return path
+	if path == "" {
+		return request, nil, nil
+	}
+	options := rcOptions{file: path, takeover: request.Takeover}
+	if c.IsSet("mode") {
+		options.mode = string(mode)
+	}
+	plan, err := readPlan(options)
+	if err != nil {
+		return request, nil, err
+	}
+	if !c.Bool("boot") { // which goes on with other rules
+		if err := checkRules(c.Context, plan); err != nil {
+			return request, nil, err
+		}
+	}
+	request.None, request.Takeover = true, plan.Takeover
+	if request.States == 0 {
+		request.States = plan.PF.States
+	}
+	return request, plan, nil
 }
 
-func loadMore(ctx context.Context, client *control.Client, request control.LoadRequest, settings map[string]string) error {
+func loadMore(ctx context.Context, client *control.Client, request control.LoadRequest) error {
 	reply, err := control.Call[*control.LoadReply](ctx, client, "load", request)
 	if err != nil {
 		return fmt.Errorf("load: %w", err)
 	}
-	if err := applySettings(ctx, client, settings); err != nil {
-		return fmt.Errorf("load: %w", err)
-	}
 	printLoaded(os.Stdout, os.Stderr, reply)
 	return nil
-}
-
-func applySettings(ctx context.Context, client *control.Client, settings map[string]string) error {
-	if len(settings) == 0 {
-		return nil
-	}
-	_, err := control.Call[[]control.SysctlValue](ctx, client, "sysctl", control.SysctlRequest{Set: settings})
-	return err
 }
 
 // ready is what a daemon tells the one who started it.
@@ -164,7 +189,7 @@ type ready struct {
 
 // background starts this program again as the daemon and waits until the fast
 // path is ready.
-func background(ctx context.Context) error {
+func background(_ context.Context, args []string) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
@@ -183,7 +208,7 @@ func background(ctx context.Context) error {
 		return err
 	}
 	defer read.Close()
-	daemon := exec.Command(self, append([]string{"load", "--foreground"}, os.Args[loadArgument():]...)...)
+	daemon := exec.Command(self, append([]string{"load", "--foreground"}, args...)...)
 	daemon.ExtraFiles = []*os.File{write}
 	daemon.Stdout, daemon.Stderr = log, log
 	daemon.Env = append(os.Environ(), "BSDNET_READY=1")
@@ -223,16 +248,6 @@ func stateError(state *os.ProcessState) error {
 	return errors.New(state.String())
 }
 
-// loadArgument is where the arguments after the word load begin.
-func loadArgument() int {
-	for i, arg := range os.Args {
-		if arg == "load" {
-			return i + 1
-		}
-	}
-	return len(os.Args)
-}
-
 // openLog opens the file of a daemon without a supervisor, outside the
 // instance's folder until that exists, and says whether an earlier daemon has
 // begun it.
@@ -246,8 +261,8 @@ func openLog(instance control.Instance) (log *os.File, begun bool, err error) {
 	return log, begun, err
 }
 
-// foreground is the daemon.
-func foreground(ctx context.Context, request control.LoadRequest, settings map[string]string, boot *bootRules) error {
+// foreground is the daemon. A plan is applied once it serves.
+func foreground(ctx context.Context, request control.LoadRequest, plan *rc.Plan, boot *bootRules) error {
 	log := slog.New(logHandler())
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
@@ -265,16 +280,33 @@ func foreground(ctx context.Context, request control.LoadRequest, settings map[s
 	}
 	served := make(chan error, 1)
 	go func() { served <- daemon.Serve(ctx) }()
-	if boot != nil {
-		boot.load(ctx, log, reply.Adopted)
+	if err := loadPlan(ctx, log, plan, boot, reply.Adopted); err != nil { // the instance goes on: what filters there are stay
+		log.Error("rc.conf not wholly applied", "err", err)
 	}
-	// Forwarding opens when the filter is there.
-	if _, err = daemon.Sysctl(control.SysctlRequest{Set: settings}); err != nil {
-		err = fmt.Errorf("load: %w", err)
-		stop()
+	tellReady(reply, nil)
+	return <-served
+}
+
+// loadPlan applies the plan of a daemon that starts. At a boot, something
+// filters whatever goes wrong.
+func loadPlan(ctx context.Context, log *slog.Logger, plan *rc.Plan, boot *bootRules, adopted bool) error {
+	if plan == nil {
+		if boot != nil {
+			boot.load(ctx, log, adopted)
+		}
+		return nil
 	}
-	tellReady(reply, err)
-	return errors.Join(err, <-served)
+	client, err := control.Dial()
+	if err != nil {
+		return err
+	}
+	return applyPlan(ctx, client, plan, func() error {
+		if boot == nil {
+			return applyRules(ctx, client, plan)
+		}
+		boot.load(ctx, log, adopted)
+		return nil
+	})
 }
 
 func logHandler() slog.Handler {

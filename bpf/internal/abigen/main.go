@@ -18,7 +18,7 @@ var (
 	structRE   = regexp.MustCompile(`(?m)^struct (\w+) \{`)
 	memberRE   = regexp.MustCompile(`(?m)^\t([A-Z0-9_]+)(?: = [^,]+)?,[ \t]*(?:/\* (.*?) \*/)?$`)
 	afterDigit = regexp.MustCompile(`([0-9])_`)
-	initialRE  = regexp.MustCompile(`^(ip|ip6|arp|ttl|mtu|abi|xdp|tc|udp|tcp|icmp|pf|af|nat|rdr)$`)
+	initialRE  = regexp.MustCompile(`^(ip|ip6|arp|ttl|mtu|abi|xdp|tc|udp|tcp|icmp|pf|af|nat|rdr|dhcp)$`)
 )
 
 func main() {
