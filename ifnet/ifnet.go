@@ -118,7 +118,7 @@ func NewTable() *Table {
 	return &Table{
 		byIndex: make(map[int]*Ifnet), subs: make(map[int]func(Event)), aliases: map[string]string{"lo": "lo0"},
 		groups: make(map[string]uint32), dhcp: make(map[int]bool),
-		slots:  make(map[uint32]int), foreign: make(map[int]*Ifnet),
+		slots: make(map[uint32]int), foreign: make(map[int]*Ifnet),
 		rounds: make(map[uint32]uint32), cursor: bpf.IfnetSlots - 1, uppers: make(map[int]int),
 		children: make(map[int]map[int]bool), vlanKeys: make(map[int]bpf.VlanKey),
 	}

@@ -99,15 +99,16 @@ func (n *Netif) missing(plan *rc.Plan) bool {
 	return false
 }
 
-// linkUp tells the clients whose link has come up; n.mu is held.
+// linkUp tells the clients whose link was down and is up; n.mu is held.
 func (n *Netif) linkUp() {
 	for name, c := range n.clients {
 		ifp, ok := n.config.Devices.ByName(name)
-		running := ok && ifp.Running
-		if running && !n.running[name] {
+		if !ok || !ifp.Running {
+			continue
+		}
+		if _, was := n.fallen.LoadAndDelete(ifp.Index); was {
 			c.LinkUp()
 		}
-		n.running[name] = running
 	}
 }
 

@@ -127,7 +127,6 @@ func (n *Netif) configure(ctx context.Context, ifp *rc.Interface, old *rc.Plan, 
 		n.state.Before[ifp.Name] = before{is.MTU, is.Nd6&ifapi.Nd6AcceptRtadv != 0}
 	}
 	n.configured[ifp.Name] = have.Index
-	n.running[ifp.Name] = have.Running
 	n.settings(ctx, ifp, is, was, report)
 	n.rtadv(ctx, ifp, is, report)
 	n.addresses(ctx, ifp, is, was, report)

@@ -97,10 +97,10 @@ type Netif struct {
 	mu         sync.Mutex
 	state      state
 	configured map[string]int // indexes of interfaces by name
-	running    map[string]bool
 	clients    map[string]*client
 	pending    map[*rc.Route]string // routes that have no way yet, and why
 
+	fallen       sync.Map    // indexes of interfaces that were without carrier, however shortly
 	noResolvconf atomic.Bool // of the plan, for leases
 	leases       leases
 }
@@ -115,7 +115,7 @@ type client struct {
 // then on.
 func New(config Config) (*Netif, error) {
 	n := &Netif{
-		config: config, done: make(chan struct{}), configured: make(map[string]int), running: make(map[string]bool),
+		config: config, done: make(chan struct{}), configured: make(map[string]int),
 		clients: make(map[string]*client), pending: make(map[*rc.Route]string),
 	}
 	n.leases.init()
@@ -138,7 +138,10 @@ func New(config Config) (*Netif, error) {
 	ctx, stop := context.WithCancel(context.Background())
 	n.stop = stop
 	changed := make(chan struct{}, 1)
-	n.cancel = config.Devices.Subscribe(func(ifnet.Event) {
+	n.cancel = config.Devices.Subscribe(func(event ifnet.Event) {
+		if !event.If.Running {
+			n.fallen.Store(event.If.Index, true)
+		}
 		select {
 		case changed <- struct{}{}:
 		default:
