@@ -205,10 +205,12 @@ func (i *Ioctl) Create(_ context.Context, requests []api.CreateRequest) ([]strin
 		made = append(made, byCloner[c]...)
 	}
 	for _, clone := range made {
+		i.table.setCloner(clone.Index, clone.Cloner)
 		i.state.kept[clone.Index] = &Kept{Index: clone.Index, Device: clone.Name, Clone: clone}
 		if clone.Partner != 0 {
 			other := *clone
 			other.Index, other.Partner, other.Name = clone.Partner, clone.Index, strings.TrimSuffix(clone.Name, "a")+"b"
+			i.table.setCloner(other.Index, other.Cloner)
 			i.state.kept[other.Index] = &Kept{Index: other.Index, Device: other.Name, Clone: &other}
 		}
 	}

@@ -45,8 +45,8 @@ func (i *Ioctl) Interfaces(_ context.Context, r api.Name) ([]api.Interface, erro
 	defer i.mu.Unlock()
 	for _, link := range links {
 		ifp, ok := i.table.ByIndex(link.Attrs().Index)
-		if !ok {
-			continue // it came a moment ago
+		if !ok || ifp.Role != RoleNone && r.Name == "" {
+			continue // it came a moment ago, or is bsdnet's own
 		}
 		out = append(out, i.describe(ifp, link, addrs[ifp.Index]))
 	}

@@ -242,7 +242,7 @@ func (t *Table) update(link netlink.Link) {
 	kind := Attach
 	if old != nil {
 		next.Addrs, next.Groups, next.Slot, next.HasSlot, next.Owned, next.TC = old.Addrs, old.Groups, old.Slot, old.HasSlot, old.Owned, old.TC
-		next.XDPXmit, next.Role, next.Vlan = old.XDPXmit, old.Role, old.Vlan
+		next.XDPXmit, next.Role, next.Vlan, next.Cloner = old.XDPXmit, old.Role, old.Vlan, old.Cloner
 		kind = Link
 		if old.Name != next.Name {
 			kind = Rename

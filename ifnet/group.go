@@ -13,7 +13,7 @@ var clonedDrivers = []string{
 
 // InGroup reports whether an interface is a member of a group.
 func (ifp *Ifnet) InGroup(group string) bool {
-	if slices.Contains(ifp.Groups, group) {
+	if slices.Contains(ifp.Groups, group) || ifp.Cloner != "" && ifp.Cloner == group {
 		return true
 	}
 	return group != ifp.Name && slices.Contains(clonedDrivers, group) &&

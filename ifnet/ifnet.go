@@ -53,7 +53,8 @@ type Ifnet struct {
 	Groups      []string
 	Description string
 	Addrs       []Addr
-	Vlan        *Vlan // of a vlan(4)
+	Vlan        *Vlan  // of a vlan(4)
+	Cloner      string // that made it
 }
 
 // Vlan says which tag on which interface a vlan(4) stands for. Values are
@@ -119,7 +120,7 @@ func NewTable() *Table {
 		byIndex: make(map[int]*Ifnet), subs: make(map[int]func(Event)), aliases: map[string]string{"lo": "lo0"},
 		groups: make(map[string]uint32), dhcp: make(map[int]bool),
 		slots: make(map[uint32]int), foreign: make(map[int]*Ifnet),
-		rounds: make(map[uint32]uint32), cursor: bpf.IfnetSlots - 1, uppers: make(map[int]int),
+		rounds: make(map[uint32]uint32), cursor: bpf.IfnetSlots / 2, uppers: make(map[int]int),
 		children: make(map[int]map[int]bool), vlanKeys: make(map[int]bpf.VlanKey),
 	}
 }
@@ -206,6 +207,19 @@ func (t *Table) SetAlias(device, name string) {
 			t.byIndex[next.Index] = &next
 			t.publish(Event{Kind: Rename, If: &next})
 		}
+	}
+}
+
+// setCloner says which cloner made an interface, whose group it is in under
+// any name.
+func (t *Table) setCloner(index int, cloner string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if old, ok := t.byIndex[index]; ok {
+		next := *old
+		next.Cloner = cloner
+		t.byIndex[index] = &next
+		t.write(&next)
 	}
 }
 

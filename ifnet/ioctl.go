@@ -53,8 +53,11 @@ func NewIoctl(table *Table, path string, data func(slot uint32) (bpf.IfData, err
 			table.SetAlias(k.Device, k.Name)
 		}
 		table.setUserGroups(index, k.Groups)
-		if k.Clone != nil && k.Clone.Stack != 0 {
-			table.Reserved(index, k.Clone.Stack)
+		if k.Clone != nil {
+			table.setCloner(index, k.Clone.Cloner)
+			if k.Clone.Stack != 0 {
+				table.Reserved(index, k.Clone.Stack)
+			}
 		}
 	}
 	return i, nil

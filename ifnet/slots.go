@@ -63,16 +63,16 @@ func (t *Table) Unreserve(r Reservation) {
 	t.clear(r.StackSlot)
 }
 
-// freeSlot looks for a slot from the upper end. Every fourth is left, so that
-// an interface of any index finds one.
+// freeSlot looks for a slot, the later ones first, so that indexes grow. Every
+// fourth is left, so that an interface of any index finds one.
 func (t *Table) freeSlot() (uint32, bool) {
-	for n := uint32(0); n < bpf.IfnetSlots; n++ {
-		slot := (t.cursor - n) % bpf.IfnetSlots
+	for range bpf.IfnetSlots {
+		slot := t.cursor
+		t.cursor = (t.cursor + 1) % bpf.IfnetSlots
 		if slot%bpf.IfnetProbes == bpf.IfnetProbes-1 {
 			continue
 		}
 		if _, taken := t.slots[slot]; !taken {
-			t.cursor = slot - 1
 			return slot, true
 		}
 	}

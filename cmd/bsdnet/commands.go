@@ -193,7 +193,7 @@ func installLinksCommand() *cli.Command {
 
 // linkNames are the commands that get a link. sysctl never does: scripts of
 // the system depend on its own.
-var linkNames = []string{"arp", "ndp", "netstat", "pfctl", "pfilctl", "route"}
+var linkNames = []string{"arp", "ifconfig", "ndp", "netstat", "pfctl", "pfilctl", "route"}
 
 func installLinks(dir string) error {
 	resolved, err := filepath.EvalSymlinks(dir)

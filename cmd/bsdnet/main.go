@@ -78,7 +78,7 @@ func app() *cli.App {
 		Version:         version,
 		HideHelpCommand: true,
 		Description: "Loads the data path into the kernel as XDP and TC programs and runs the daemon behind it.\n" +
-			"BSD commands are there by their own names: bsdnet route, netstat, arp, ndp, pfilctl, sysctl.",
+			"BSD commands are there by their own names: bsdnet ifconfig, route, netstat, arp, ndp, pfilctl, sysctl.",
 		ExitErrHandler: func(*cli.Context, error) {},
 		OnUsageError:   wrongUsage,
 		CommandNotFound: func(_ *cli.Context, name string) {
@@ -117,32 +117,34 @@ var frontEnds map[string]func(ctx context.Context, args []string) int
 
 func init() {
 	frontEnds = map[string]func(ctx context.Context, args []string) int{
-		"sysctl":  sysctlMain,
-		"pfilctl": pfilctlMain,
-		"netstat": netstatMain,
-		"route":   routeMain,
-		"arp":     arpMain,
-		"ndp":     ndpMain,
-		"pfctl":   pfctlMain,
-		"pflogd":  pflogdMain,
+		"sysctl":   sysctlMain,
+		"pfilctl":  pfilctlMain,
+		"netstat":  netstatMain,
+		"route":    routeMain,
+		"ifconfig": ifconfigMain,
+		"arp":      arpMain,
+		"ndp":      ndpMain,
+		"pfctl":    pfctlMain,
+		"pflogd":   pflogdMain,
 	}
 }
 
 // frontEndUsage is the help line of each BSD command.
 var frontEndUsage = map[string]string{
-	"sysctl":  "get and set kernel state of the stack: sysctl [-adeNnq] name[=value] ...",
-	"pfctl":   "control the packet filter; today it checks, expands and optimizes: pfctl -n[v]f file",
-	"pflogd":  "write packets that pf logs to a file: pflogd [-f file] [-i pflogN] [-s size] [-n count]",
-	"pfilctl": "manage packet filter hooks: pfilctl heads | hooks | link | unlink",
-	"netstat": "show network status: netstat -rn | -i | -s | -Q | -w wait",
-	"route":   "manipulate the routing tables: route [-dnqtv] command [[modifiers] args]",
-	"arp":     "display and control the ARP table: arp [-n] -a | host | -d | -s",
-	"ndp":     "display and control the neighbour discovery table: ndp -a | host | -d | -s",
+	"sysctl":   "get and set kernel state of the stack: sysctl [-adeNnq] name[=value] ...",
+	"pfctl":    "control the packet filter; today it checks, expands and optimizes: pfctl -n[v]f file",
+	"pflogd":   "write packets that pf logs to a file: pflogd [-f file] [-i pflogN] [-s size] [-n count]",
+	"pfilctl":  "manage packet filter hooks: pfilctl heads | hooks | link | unlink",
+	"netstat":  "show network status: netstat -rn | -i | -s | -Q | -w wait",
+	"ifconfig": "configure interfaces, make and destroy clones: ifconfig [-adlmuLC] [interface [words]]",
+	"route":    "manipulate the routing tables: route [-dnqtv] command [[modifiers] args]",
+	"arp":      "display and control the ARP table: arp [-n] -a | host | -d | -s",
+	"ndp":      "display and control the neighbour discovery table: ndp -a | host | -d | -s",
 }
 
 func frontEndCommands() []*cli.Command {
 	var commands []*cli.Command
-	for _, name := range []string{"route", "arp", "ndp", "netstat", "pfctl", "pflogd", "pfilctl", "sysctl"} {
+	for _, name := range []string{"ifconfig", "route", "arp", "ndp", "netstat", "pfctl", "pflogd", "pfilctl", "sysctl"} {
 		commands = append(commands, &cli.Command{
 			Name: name, Usage: frontEndUsage[name], Category: "BSD commands", SkipFlagParsing: true,
 			Action: func(c *cli.Context) error {
