@@ -367,9 +367,9 @@ func (d *Daemon) attach(device netlink.Link, asked loader.Mode, takeover bool) (
 // keepTags makes the device leave vlan tags in the frames, where XDP looks
 // for them, and remembers how it was. What a veth sends may come to XDP, too.
 func (d *Daemon) keepTags(entry *InterfaceRecord, device netlink.Link) string {
-	offloads := []loader.Offload{loader.OffloadRxVlan}
+	offloads := []loader.Offload{loader.OffloadRxVlan, loader.OffloadRxStag}
 	if device.Type() == "veth" {
-		offloads = append(offloads, loader.OffloadTxVlan)
+		offloads = append(offloads, loader.OffloadTxVlan, loader.OffloadTxStag)
 	}
 	for _, offload := range offloads {
 		on, err := loader.GetOffload(entry.Name, offload)

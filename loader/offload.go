@@ -13,6 +13,7 @@ type Offload struct {
 	Name     string
 	get, set uint32
 	flag     uint32
+	feature  string // name in the string set of features, which has no command of its own
 }
 
 // The offloads that matter to the data path; the numbers are ETHTOOL_G*,
@@ -27,9 +28,15 @@ var (
 	OffloadLRO        = Offload{Name: "lro", get: 0x25, set: 0x26, flag: 1 << 15}
 )
 
+// Tags of 802.1ad that a device puts in or takes off.
+var (
+	OffloadTxStag = Offload{Name: "tx-vlan-stag", feature: "tx-vlan-stag-hw-insert"}
+	OffloadRxStag = Offload{Name: "rx-vlan-stag", feature: "rx-vlan-stag-hw-parse"}
+)
+
 // OffloadByName finds an offload by its name.
 func OffloadByName(name string) (Offload, bool) {
-	for _, offload := range []Offload{OffloadTxChecksum, OffloadGRO, OffloadRxVlan, OffloadTxVlan} {
+	for _, offload := range []Offload{OffloadTxChecksum, OffloadGRO, OffloadRxVlan, OffloadTxVlan, OffloadTxStag, OffloadRxStag} {
 		if offload.Name == name {
 			return offload, true
 		}
@@ -48,6 +55,9 @@ type ifreqData struct {
 // GetOffload reports whether an offload of a device of the current network
 // namespace is on.
 func GetOffload(device string, offload Offload) (bool, error) {
+	if offload.feature != "" {
+		return getFeature(device, offload.feature)
+	}
 	value := ethtoolValue{command: offload.get}
 	if err := ethtool(device, &value); err != nil {
 		return false, fmt.Errorf("get %s of %s: %w", offload.Name, device, err)
@@ -60,6 +70,9 @@ func GetOffload(device string, offload Offload) (bool, error) {
 
 // SetOffload switches an offload.
 func SetOffload(device string, offload Offload, on bool) error {
+	if offload.feature != "" {
+		return setFeature(device, offload.feature, on)
+	}
 	value := ethtoolValue{command: offload.set}
 	if offload.flag != 0 {
 		flags := ethtoolValue{command: offload.get}
@@ -80,6 +93,10 @@ func SetOffload(device string, offload Offload, on bool) error {
 }
 
 func ethtool(device string, value *ethtoolValue) error {
+	return ethtoolAt(device, unsafe.Pointer(value))
+}
+
+func ethtoolAt(device string, value unsafe.Pointer) error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return err
@@ -90,7 +107,7 @@ func ethtool(device string, value *ethtoolValue) error {
 		return unix.ENAMETOOLONG
 	}
 	copy(request.name[:], device)
-	request.data = unsafe.Pointer(value)
+	request.data = value
 	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCETHTOOL, uintptr(unsafe.Pointer(&request))); errno != 0 {
 		return errno
 	}
