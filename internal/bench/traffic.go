@@ -3,7 +3,6 @@
 package bench
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -29,40 +28,8 @@ type Flow struct {
 }
 
 // NewFlow makes a generator that sends a frame out of a device of a host.
-// vary is the offset of a 32-bit word that takes mask different values, by a
-// counter; 0 sends the same frame always. The word is at the end of an IPv4
-// destination or another place that no checksum of the header covers.
 func NewFlow(host *lab.Host, device string, frame []byte) (*Flow, error) {
-	f := &Flow{host: host, frame: frame}
-	header := frame[:len(frame)/8*8]
-	ins := asm.Instructions{
-		asm.LoadMem(asm.R2, asm.R1, 0, asm.Word),
-		asm.LoadMem(asm.R3, asm.R1, 4, asm.Word),
-		asm.Mov.Reg(asm.R4, asm.R2),
-		asm.Add.Imm(asm.R4, int32(len(header))),
-		asm.JGT.Reg(asm.R4, asm.R3, "drop"),
-	}
-	for i := 0; i < len(header); i += 8 {
-		ins = append(ins, asm.LoadImm(asm.R5, int64(binary.LittleEndian.Uint64(header[i:])), asm.DWord),
-			asm.StoreMem(asm.R2, int16(i), asm.R5, asm.DWord))
-	}
-	ins = append(ins,
-		asm.Mov.Imm(asm.R0, 3), asm.Return(), // XDP_TX
-		asm.Mov.Imm(asm.R0, 1).WithSymbol("drop"), asm.Return())
-	var err error
-	f.program, err = ebpf.NewProgram(&ebpf.ProgramSpec{Name: "generator", Type: ebpf.XDP, Instructions: ins, License: "Dual BSD/GPL"})
-	if err != nil {
-		return nil, fmt.Errorf("load generator: %w", err)
-	}
-	err = host.Do(func() error {
-		device, err := net.InterfaceByName(device)
-		if err != nil {
-			return err
-		}
-		f.index = device.Index
-		return nil
-	})
-	return f, err
+	return newFlow(host, device, frame, writeFrame(frame))
 }
 
 type xdpMD struct{ data, dataEnd, dataMeta, ingressIfindex, rxQueueIndex, egressIfindex uint32 }

@@ -70,6 +70,7 @@ type Engine struct {
 	settings   *bpf.Array[bpf.PFSettings]
 	actions    *bpf.Array[bpf.PFActions]
 	clock      *clock
+	interval   atomic.Uint32 // seconds between looks at all states
 
 	mu        sync.Mutex
 	ruleset   *conf.Ruleset

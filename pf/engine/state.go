@@ -85,6 +85,7 @@ func (e *Engine) apply(o conf.Options) {
 		limit = most
 	}
 	atomic.StoreUint32(&set.StatesLimit, limit)
+	e.interval.Store(o.Timeouts[conf.TimeoutInterval])
 	for i, timeout := range timeouts {
 		value := o.Timeouts[timeout]
 		switch timeout {
@@ -228,35 +229,63 @@ func (e *Engine) Kill(match func(*State) bool) int {
 	return killed
 }
 
-// Purge frees expired states until ctx ends, a part of the table at a time so
-// that the whole is seen every few seconds.
+// Purge frees expired states until ctx ends, a part of the table at a time. It
+// sees the whole in the interval of set timeout, at most four seconds; in one
+// when the table is half full, since what is expired takes the room of others.
 func (e *Engine) Purge(ctx context.Context) {
-	const parts, period = 40, 100 * time.Millisecond
-	ticker := time.NewTicker(period)
+	const tick = 100 * time.Millisecond
+	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
-	size := len(e.states.slots.Values) / parts
-	for part := 0; ; part = (part + 1) % parts {
+	buckets := len(e.states.index.Values)
+	for from := 0; ; {
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
 		}
-		e.purge(part*size, (part+1)*size)
+		step := max(1, int(int64(buckets)*int64(tick)/int64(e.purgePeriod())))
+		to := min(from+step, buckets)
+		e.purge(from, to)
+		from = to % buckets
 	}
 }
 
+// purgePeriod is how long a look at the whole table may take.
+func (e *Engine) purgePeriod() time.Duration {
+	const busy, most = time.Second, 4 * time.Second
+	if count, limit := e.Count(); count > uint64(limit)/2 {
+		return busy
+	}
+	interval := time.Duration(e.interval.Load()) * time.Second
+	return min(max(interval, busy), most)
+}
+
+// purge frees the expired states in a range of buckets.
 func (e *Engine) purge(from, to int) {
 	now := e.clock.jiffies()
 	count := atomic.LoadUint64(&e.head.Values[0].Count)
-	for i := from; i < to; i++ {
-		s := &e.states.slots.Values[i]
-		tag := atomic.LoadUint64(&s.Tag)
-		if tag>>32 != uint64(bpf.PFStateLive) {
-			continue
+	for bucket := from; bucket < to; bucket++ {
+		marks := &e.states.index.Values[bucket].Marks
+		for word := range marks {
+			if atomic.LoadUint64(&marks[word]) == 0 {
+				continue
+			}
+			first := bucket*int(bpf.PFBucketSlots) + 4*word
+			for slot := first; slot < first+4; slot++ {
+				e.purgeSlot(uint32(slot), now, count)
+			}
 		}
-		idle := now - atomic.LoadUint32(&s.Expire)
-		if idle > e.timeout(uint32(i), s, count) && idle < 1<<31 {
-			e.states.free(uint32(i), tag)
-		}
+	}
+}
+
+func (e *Engine) purgeSlot(slot, now uint32, count uint64) {
+	s := &e.states.slots.Values[slot]
+	tag := atomic.LoadUint64(&s.Tag)
+	if tag>>32 != uint64(bpf.PFStateLive) {
+		return
+	}
+	idle := now - atomic.LoadUint32(&s.Expire)
+	if idle > e.timeout(slot, s, count) && idle < 1<<31 {
+		e.states.free(slot, tag)
 	}
 }
