@@ -299,6 +299,7 @@ const (
 	MReassembled  = uint32(gen.AbiMbufFlagsM_REASSEMBLED)
 	MNormalized   = uint32(gen.AbiMbufFlagsM_NORMALIZED)
 	MAtomic       = uint32(gen.AbiMbufFlagsM_ATOMIC)
+	MPfdesc       = uint32(gen.AbiMbufFlagsM_PFDESC)
 )
 
 const (

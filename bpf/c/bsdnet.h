@@ -338,6 +338,7 @@ enum mbuf_flags {
 	M_REASSEMBLED = 1 << 12, /* stands for a packet whose rest the daemon holds */
 	M_NORMALIZED = 1 << 13,	/* pf's scrub rules have seen it */
 	M_ATOMIC = 1 << 14,	/* IPv6, with a fragment header and yet whole */
+	M_PFDESC = 1 << 15,	/* pf_pd still describes it, as it came in */
 };
 
 /*
@@ -371,6 +372,8 @@ struct mbuf {
 	__u32 pf_tag;		/* number of pf's tag on it, 0: none */
 	__u32 reassembly;	/* M_REASSEMBLED: by what number the daemon knows it */
 	__u32 prio;		/* 1 and the priority that it was given, 0: none */
+	__u32 pf_slot;		/* M_PFDESC: of the state that it matched on its way in */
+	__u32 spare;
 };
 
 /*
@@ -766,7 +769,9 @@ struct pf_state {
 	__u32 ifslot;		/* IFNET_SLOTS: floating */
 	__u32 peer;		/* slot of the other key, or its own */
 	__u32 expire;		/* jiffies of the last packet */
-	__u32 timeout;		/* enum pf_timeout */
+	__u8 timeout;		/* enum pf_timeout */
+	__u8 link_high;		/* and low: 1 and the slot in which its packets were found on their way out */
+	__u16 link_low;
 
 	__u32 seqlo[2];		/* of the one who made it, and of the other */
 	__u32 seqhi[2];

@@ -95,7 +95,7 @@ STAGE(netisr_input)
 	m->rcvif = h->rcvif;
 	m->ifp = h->ifp;
 	m->nexthop = h->nexthop;
-	m->flags = h->flags | M_RESUMED;
+	m->flags = (h->flags & ~M_PFDESC) | M_RESUMED;
 	m->l3_off = h->l3_off;
 	m->af = h->af;
 	m->encaps = h->encaps;

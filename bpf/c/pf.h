@@ -51,6 +51,60 @@ inline_always enum pf_tracked pf_track(struct pf_state *s, const struct pf_pdesc
 }
 
 /*
+ * pf_turn: what was found out of a packet on its way in holds on its way out,
+ * by another interface and the other way round.
+ */
+inline_always void pf_turn(struct pf_pdesc *pd, const struct mbuf *m)
+{
+	__u64 *a = (__u64 *)pd->addr[0], *b = (__u64 *)pd->addr[1], low = a[0], high = a[1];
+	__be16 port = pd->port[0];
+
+	a[0] = b[0];
+	a[1] = b[1];
+	b[0] = low;
+	b[1] = high;
+	pd->port[0] = pd->port[1];
+	pd->port[1] = port;
+	pd->dir = PFIL_OUT;
+	pd->ifslot = m->ifp;
+	pd->act = (struct pf_actions){};
+}
+
+/*
+ * pf_stays: nothing was done to the packet that its description does not
+ * tell, so it can be used once more in this run.
+ */
+inline_always bool pf_stays(const struct mbuf *m, const struct pf_pdesc *pd)
+{
+	return m->dir == PFIL_IN && !pd->options && !(pd->act.flags & PFA_SCRUB);
+}
+
+/* pf_rehash: the hash of a key that was turned round. */
+inline_always void pf_rehash(const struct pf_state_head *head, struct pf_pdesc *pd, bool turned)
+{
+	if (turned)
+		pd->hash = pf_hash(pd->addr, pd->port, pd->proto, pd->af, head->seed);
+}
+
+/* pf_search: the slot of the packet's state, or PF_NOSLOT. The hash is not made where a link leads there. */
+inline_always __u32 pf_search(const struct pf_state_head *head, const struct mbuf *m, struct pf_pdesc *pd, bool described)
+{
+	__u32 slot;
+
+	pf_counted(searches);
+	if (described) {
+		slot = pf_linked(pd, m->pf_slot);
+		if (slot != PF_NOSLOT)
+			return slot;
+		pf_rehash(head, pd, true);
+	}
+	slot = pf_find(pd, 0, pd->dir, pd->proto, pd->hash);
+	if (described && slot != PF_NOSLOT)
+		pf_link(m->pf_slot, slot);
+	return slot;
+}
+
+/*
  * pf_test: the hook. A packet of a known state goes on at once, translated if
  * the state says so; others go to the rules.
  */
@@ -63,13 +117,20 @@ STAGE(pf_test)
 	struct pf_state *s, *primary;
 	struct ifnet *ifp;
 	__u32 slot, now, first;
+	bool described;
 	__u64 states;
 
 	if (!m || !pd || !set || !head)
 		return drop(REASON_MBUF);
+	described = (m->flags & M_PFDESC) && m->dir == PFIL_OUT && !(set->flags & PF_SET_NORMALIZE);
+	m->flags &= ~M_PFDESC;
 	ifp = ifnet_slot(m->dir == PFIL_IN ? m->rcvif : m->ifp);
 	if (ifp && (ifp->if_flags & IFNET_PFSKIP))
 		pfil_continue(ctx, m);
+	if (described) {
+		pf_turn(pd, m);
+		goto search;
+	}
 	switch (pf_setup(ctx, m, pd)) {
 	case PF_SHORT:
 		pf_counted(too_short);
@@ -87,16 +148,18 @@ STAGE(pf_test)
 		stage(ctx, PF_HOOK_RULES); /* without ports it has no state */
 	if ((pd->proto == IPPROTO_ICMP || pd->proto == IPPROTO_ICMPV6) && pf_icmp_error(pd->af, pd->icmp_type))
 		stage(ctx, PF_HOOK_ERROR);
-	pf_counted(searches);
-	slot = pf_find(pd, 0, pd->dir, pd->proto, pd->hash);
+search:
+	slot = pf_search(head, m, pd, described);
 	if (slot == PF_NOSLOT)
 		stage(ctx, PF_HOOK_RULES);
 	s = pf_state_slot(slot);
 	if (!s)
 		return drop(REASON_MBUF);
 	primary = pf_primary(s, slot, &first);
-	if (!primary)
+	if (!primary) {
+		pf_rehash(head, pd, described);
 		stage(ctx, PF_HOOK_RULES);
+	}
 	now = bpf_jiffies64();
 	states = head->count;
 	set = pf_state_settings(primary, first, pd, set, &states);
@@ -106,6 +169,7 @@ STAGE(pf_test)
 		/* Over, or the same ports once more. */
 		pf_free(primary, first);
 		pd->act = (struct pf_actions){};
+		pf_rehash(head, pd, described);
 		stage(ctx, PF_HOOK_RULES);
 	}
 	switch (pf_track(primary, pd)) {
@@ -134,6 +198,12 @@ STAGE(pf_test)
 			return drop(REASON_MBUF);
 		if (!pf_rewrite(ctx, m, pd, other->addr, other->port))
 			return drop(REASON_PF_TRANSLATE);
+		__builtin_memcpy(pd->addr, other->addr, sizeof(pd->addr));
+		*(__u32 *)pd->port = *(__u32 *)other->port;
+	}
+	if (pf_stays(m, pd)) {
+		m->flags |= M_PFDESC;
+		m->pf_slot = first;
 	}
 	pf_continue(ctx, m, pd);
 }

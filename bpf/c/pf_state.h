@@ -77,6 +77,7 @@ enum pf_find_flags {
 	PF_FIND_TRANSLATED = 1 << 0,	/* naddr and nport */
 	PF_FIND_ANYIF = 1 << 1,
 	PF_FIND_BUSY = 1 << 2,		/* states that others are making, too */
+	PF_FIND_ANYHASH = 1 << 3,	/* the hash of the key is not known */
 };
 
 /* pf_slot_is: a slot holds, or is to hold, what pf_find looks for. */
@@ -95,7 +96,7 @@ inline_always bool pf_slot_is(const struct pf_pdesc *pd, __u32 slot, __u32 flags
 		port = pd->nport;
 	}
 	tag = *(volatile __u64 *)&s->tag;
-	if ((__u32)tag != hash)
+	if ((__u32)tag != hash && !(flags & PF_FIND_ANYHASH))
 		return false;
 	if (tag >> 32 < PF_STATE_LIVE)
 		return (flags & PF_FIND_BUSY) && slot != pd->claimed[0] && slot != pd->claimed[1];
@@ -133,6 +134,34 @@ __noinline __u32 pf_find(const struct pf_pdesc *pd, __u32 flags, __u32 dir, __u3
 		}
 	}
 	return PF_NOSLOT;
+}
+
+/*
+ * pf_linked: the slot in which an earlier packet of the state was found on its
+ * way out, if this one belongs there, too; else PF_NOSLOT.
+ */
+inline_always __u32 pf_linked(const struct pf_pdesc *pd, __u32 in_slot)
+{
+	const struct pf_state *in = pf_state_slot(in_slot);
+	__u32 link;
+
+	if (!in)
+		return PF_NOSLOT;
+	link = (__u32)in->link_high << 16 | in->link_low;
+	if (!link || !pf_slot_is(pd, link - 1, PF_FIND_ANYHASH, pd->dir, pd->proto, 0))
+		return PF_NOSLOT;
+	return link - 1;
+}
+
+/* pf_link: remembers a slot for pf_linked, which believes nothing that is torn or out of date. */
+inline_always void pf_link(__u32 in_slot, __u32 slot)
+{
+	struct pf_state *in = pf_state_slot(in_slot);
+
+	if (!in || slot >= 0xffffff)
+		return;
+	in->link_low = slot + 1;
+	in->link_high = (slot + 1) >> 16;
 }
 
 /* pf_mark_set: the index learns of a slot; a barrier, too. */
@@ -252,6 +281,7 @@ inline_always void pf_first(struct pf_state *s, const struct pf_pdesc *pd)
 	s->win[0] = s->win[1] = 0;
 	s->wscale[0] = s->wscale[1] = 0;
 	s->peers[1] = 0;
+	s->link_low = s->link_high = 0;
 	switch (pd->proto) {
 	case IPPROTO_TCP: {
 		__u32 win = pd->win ? pd->win : 1;

@@ -176,6 +176,8 @@ type AbiMbuf struct {
 	PfTag      uint32
 	Reassembly uint32
 	Prio       uint32
+	PfSlot     uint32
+	Spare      uint32
 }
 
 type AbiMbufFlags uint32
@@ -196,6 +198,7 @@ const (
 	AbiMbufFlagsM_REASSEMBLED   AbiMbufFlags = 4096
 	AbiMbufFlagsM_NORMALIZED    AbiMbufFlags = 8192
 	AbiMbufFlagsM_ATOMIC        AbiMbufFlags = 16384
+	AbiMbufFlagsM_PFDESC        AbiMbufFlags = 32768
 )
 
 type AbiNd6Key struct {
@@ -655,7 +658,9 @@ type AbiPfState struct {
 	Ifslot      uint32
 	Peer        uint32
 	Expire      uint32
-	Timeout     uint32
+	Timeout     uint8
+	LinkHigh    uint8
+	LinkLow     uint16
 	Seqlo       [2]uint32
 	Seqhi       [2]uint32
 	Win         [2]uint16

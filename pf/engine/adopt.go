@@ -31,7 +31,7 @@ func (e *Engine) Adopt(connections []Connection) (adopted int) {
 func (e *Engine) adopt(c *Connection) bool {
 	s := bpf.PFState{
 		Proto: 6, Af: 4, Direction: uint8(bpf.PfilOut), Flags: uint8(bpf.PFStateWire | bpf.PFStateStack | bpf.PFStateSloppy),
-		Ifslot: bpf.IfnetSlots, Timeout: uint32(bpf.PftmTCPEstablished),
+		Ifslot: bpf.IfnetSlots, Timeout: uint8(bpf.PftmTCPEstablished),
 		Peers: [2]uint8{uint8(bpf.PFTcpsEstablished), uint8(bpf.PFTcpsEstablished)},
 	}
 	if c.Accepted {
