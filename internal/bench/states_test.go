@@ -91,7 +91,7 @@ func TestBenchStates(t *testing.T) {
 		newCrowd(t, "pf-16k", 1<<14, withPF(t, longTimeouts+"pass\n")),
 		newCrowd(t, "pf-64k", 1<<15, withPF(t, longTimeouts+"pass\n")),
 		newCrowd(t, "pf-1m", 1<<19, withPF(t, longTimeouts+"set limit states 1100000\npass\n", "--states", "1100000")),
-		newCrowd(t, "pf-nat", 1<<14, withPF(t, longTimeouts+"nat on em1 inet from any to any -> 198.51.100.1\npass\n")),
+		newCrowd(t, "pf-nat", 1<<14, withPF(t, longTimeouts+"nat on em1 inet from any to any -> 198.51.100.1 port 1024:65535\npass\n")),
 	}
 	if err := Pin(0); err != nil {
 		t.Fatal(err)
