@@ -58,6 +58,7 @@ install: build
 	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
 	sed 's|/usr/sbin/bsdnet|$(PREFIX)/sbin/bsdnet|' packaging/systemd/bsdnet.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/bsdnet.service
 	chmod 644 $(DESTDIR)$(PREFIX)/lib/systemd/system/bsdnet.service
+	install -m 644 packaging/systemd/run-bsdnet-bpf.mount $(DESTDIR)$(PREFIX)/lib/systemd/system
 	install -d -m 755 $(DESTDIR)/etc/bsdnet
 
 bench: setup build

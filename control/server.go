@@ -196,6 +196,7 @@ func (d *Daemon) Serve(ctx context.Context) error {
 	for name, c := range d.calls() {
 		mux.HandleFunc("POST /v1/"+name, c.serve)
 	}
+	mux.Handle("GET /metrics", d.metricsHandler())
 	mux.HandleFunc("POST /v1/route/monitor", d.monitor)
 	mux.HandleFunc("POST /v1/pf/log", d.pf.stream)
 	server := &http.Server{
