@@ -19,15 +19,21 @@ import (
 // The firewall's configuration, written as for FreeBSD.
 const (
 	storyRC = `hostname="gw"
+ifconfig_wan0_name="em0"
+ifconfig_lan0_name="em1"
+ifconfig_em0="SYNCDHCP"
+ifconfig_em0_ipv6="inet6 2001:db8::10 prefixlen 64"
+vlans_em1="10"
+ifconfig_em1="up"
+ifconfig_em1_10="inet 192.168.10.1/24"
+ifconfig_em1_10_ipv6="inet6 2001:db8:10::1 prefixlen 64"
 gateway_enable="YES"
 ipv6_gateway_enable="YES"
-ifconfig_wan0="inet 198.51.100.10/24"
-ifconfig_lan0="inet 192.168.10.1/24"
 pf_enable="YES"
 pf_rules="/etc/pf.conf"
 `
-	storyPF = `ext_if = "wan0"
-int_if = "lan0"
+	storyPF = `ext_if = "em0"
+int_if = "em1.10"
 web = "192.168.10.2"
 
 set skip on lo0
@@ -43,20 +49,6 @@ pass out on $ext_if inet6 all keep state
 pass in on $int_if inet from $int_if:network to any keep state
 pass out on $int_if inet proto tcp from any to $web port 80 keep state
 pass inet6 proto ipv6-icmp all icmp6-type { neighbrsol, neighbradv, routersol, routeradv } no state
-`
-	storyNetwork = `[Unit]
-After=bsdnet.service
-[Service]
-Type=oneshot
-ExecStart=/bin/sh -e /usr/lib/story-network
-`
-	storyScript = `for n in $(seq 100); do [ -e /sys/class/net/lan0 ] && [ -e /sys/class/net/wan0 ] && break; sleep 0.2; done
-ip addr add 198.51.100.10/24 dev wan0
-ip -6 addr add 2001:db8::10/64 dev wan0 nodad
-ip addr add 192.168.10.1/24 dev lan0
-ip -6 addr add 2001:db8:10::1/64 dev lan0 nodad
-ip link set wan0 up
-ip link set lan0 up
 `
 )
 
@@ -91,14 +83,12 @@ func newStory(t *testing.T, ctx context.Context) *story {
 			"/usr/lib/systemd/system/run-bsdnet-bpf.mount": filepath.Join(root, "packaging/systemd/run-bsdnet-bpf.mount"),
 		},
 		Texts: map[string]string{
-			"/etc/bsdnet/rc.conf":                   storyRC,
-			"/etc/pf.conf":                          storyPF,
-			"/etc/systemd/network/10-wan.link":      "[Match]\nMACAddress=" + outsideMAC.String() + "\n[Link]\nName=wan0\n",
-			"/etc/systemd/network/10-lan.link":      "[Match]\nMACAddress=" + trunkMAC.String() + "\n[Link]\nName=lan0\n",
-			"/usr/lib/systemd/system/story.service": storyNetwork + "[Install]\nWantedBy=sysinit.target\n",
-			"/usr/lib/story-network":                storyScript,
+			"/etc/bsdnet/rc.conf":              storyRC,
+			"/etc/pf.conf":                     storyPF,
+			"/etc/systemd/network/10-wan.link": "[Match]\nMACAddress=" + outsideMAC.String() + "\n[Link]\nName=wan0\n",
+			"/etc/systemd/network/10-lan.link": "[Match]\nMACAddress=" + trunkMAC.String() + "\n[Link]\nName=lan0\n",
 		},
-		Enable: []string{"bsdnet.service", "story.service"},
+		Enable: []string{"bsdnet.service"},
 		Mask:   []string{"systemd-logind.service", "getty@tty1.service", "serial-getty@ttyS0.service", "fstrim.timer", "dpkg-db-backup.timer", "systemd-random-seed.service", "dev-hugepages.mount", "dev-mqueue.mount", "systemd-update-utmp.service"},
 	})
 	if err != nil {
@@ -112,7 +102,8 @@ func newStory(t *testing.T, ctx context.Context) *story {
 	} {
 		s.wan.MustRun(t, "ip", args...)
 	}
-	_, trunk := newTrunk(t, s.lan, "em0", work, 0, s.assault.lan)
+	s.dhcp(work)
+	_, trunk := newTrunk(t, s.lan, "em0", work, 10, s.assault.lan)
 	for _, args := range [][]string{
 		{"addr", "add", inside.String() + "/24", "dev", "em0"}, {"addr", "add", inside6.String() + "/64", "dev", "em0", "nodad"},
 		{"link", "set", "em0", "up"},
@@ -142,6 +133,22 @@ func newStory(t *testing.T, ctx context.Context) *story {
 	})
 	s.assault.start(t, s.wan, "tap0")
 	return s
+}
+
+// dhcp gives the firewall its address, as a provider does.
+func (s *story) dhcp(work string) {
+	s.t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	cmd := s.wan.Command(ctx, "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--user=root", "--port=0", "--interface=tap0", "--bind-interfaces",
+		"--dhcp-range=198.51.100.10,198.51.100.20,10m", "--dhcp-host="+outsideMAC.String()+","+outside.String(),
+		"--dhcp-option=3,198.51.100.1", "--dhcp-leasefile="+filepath.Join(work, "leases"), "--pid-file=")
+	if err := cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() {
+		cancel()
+		_ = cmd.Wait() // it was killed
+	})
 }
 
 // serve answers HTTP in a host with the client's address.
