@@ -66,6 +66,7 @@ Restart=always
 
 const agentScript = `exec </dev/ttyS1 >/dev/ttyS1 2>&1
 stty raw -echo
+printf '\nagent ready\n'
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
 while read -r number line; do
 	(eval "$line") </dev/null

@@ -111,13 +111,19 @@ func (m *Machine) read() {
 func (m *Machine) Console() string { return m.console.String() }
 
 // Await waits until the machine, just started or told to reboot, runs commands.
+// Nothing is sent to it before that: input that nobody reads stops a boot.
 func (m *Machine) Await(ctx context.Context) error {
 	for {
-		try, cancel := context.WithTimeout(ctx, 2*time.Second)
-		_, err := m.Run(try, "true")
-		cancel()
-		if err == nil || ctx.Err() != nil {
-			return err
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait for boot: %w", ctx.Err())
+		case text, ok := <-m.lines:
+			if !ok {
+				return errors.New("wait for boot: machine ended")
+			}
+			if strings.TrimSpace(text) == "agent ready" {
+				return nil
+			}
 		}
 	}
 }

@@ -203,7 +203,11 @@ func copyFiles(root string, files map[string]string) error {
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			return err
 		}
-		if err := os.WriteFile(path, data, 0o755); err != nil {
+		info, err := os.Stat(from)
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(path, data, info.Mode().Perm()|0o444); err != nil {
 			return err
 		}
 	}
