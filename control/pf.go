@@ -40,6 +40,7 @@ func startFilter(ctx context.Context, d *Daemon) (*filter, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open pf: %w", err)
 	}
+	f.engine.SetFragments(d.slow.stack)
 	for _, hook := range []pfil.Hook{
 		{Name: engine.HookInet, Type: pfil.Inet, Slot: bpf.PFHookTest},
 		{Name: engine.HookInet6, Type: pfil.Inet6, Slot: bpf.PFHookTest},

@@ -61,6 +61,7 @@ inline_always int deliver(ctx_t *ctx, struct mbuf *m, __u32 reason)
 
 	if (!ifp)
 		return drop(REASON_MBUF);
+	refragment(ctx, m, true);
 	count(reason);
 	if (!(ifp->if_flags & IFNET_CLONE))
 		return VERDICT_PASS;

@@ -124,6 +124,7 @@ inline_always int ip6_output_on(ctx_t *ctx, struct mbuf *m, const struct config 
 	ifp = ifnet_slot(m->ifp);
 	if (!nh || !ifp)
 		return drop(REASON_MBUF);
+	refragment(ctx, m, false);
 	mtu = nh->mtu ? nh->mtu : ifp->if_mtu;
 	if (wire_len(ctx, m) > mtu)
 		to_netisr(ctx, m, REASON_NETISR_TOOBIG);

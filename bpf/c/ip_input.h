@@ -109,6 +109,7 @@ inline_always int ip_output_on(ctx_t *ctx, struct mbuf *m, const struct config *
 	ifp = ifnet_slot(m->ifp);
 	if (!nh || !ifp)
 		return drop(REASON_MBUF);
+	refragment(ctx, m, false);
 	mtu = nh->mtu ? nh->mtu : ifp->if_mtu;
 	if (wire_len(ctx, m) > mtu) {
 		if (m->flags & M_NODF)

@@ -134,6 +134,22 @@ inline_always int drop_input(__u32 rcvif, __u32 reason)
 	} while (0)
 
 /*
+ * refragment: a packet whose rest the daemon holds goes back to it, to be
+ * delivered or sent. Only the XDP build, into which the daemon sends, has such.
+ */
+#ifdef BUILD_XDP
+#define refragment(ctx, m, local)                                              \
+	do {                                                                   \
+		if ((m)->flags & M_REASSEMBLED) {                              \
+			(m)->hook = (local);                                   \
+			to_netisr(ctx, m, REASON_NETISR_REFRAGMENT);           \
+		}                                                              \
+	} while (0)
+#else
+#define refragment(ctx, m, local) do { } while (0)
+#endif
+
+/*
  * pfil_run: run a list of hooks, then the stage next. An empty list goes
  * straight on, so callers test for it first where they can go on in line.
  */

@@ -77,6 +77,28 @@ STAGE(netisr_funnel)
 	return verdict;
 }
 
+/*
+ * netisr_pfil: the hooks of the packet's direction, and what follows them. What
+ * the host itself sends is complete behind them.
+ */
+inline_always int netisr_pfil(ctx_t *ctx, struct mbuf *m, __u32 head, __u32 forward, __u32 output)
+{
+	const struct config *cfg = config_of(m);
+	__u32 next = m->dir == PFIL_IN ? forward : output;
+	__u64 hooks;
+
+	if (!cfg)
+		return drop(REASON_CONFIG);
+	if (m->flags & M_HOST) {
+		m->reason = REASON_NETISR_REFRAGMENT;
+		next = PROTO_NETISR;
+	}
+	hooks = cfg->pfil[head][m->dir & 1];
+	if (hooks)
+		pfil_run(ctx, m, hooks, next);
+	stage(ctx, next);
+}
+
 /* netisr_input: at the host's end, frames that come back from the daemon. */
 STAGE(netisr_input)
 {
@@ -101,7 +123,7 @@ STAGE(netisr_input)
 	m->encaps = h->encaps;
 	m->reassembly = h->reassembly;
 	m->prio = h->prio;
-	m->dir = h->resume == RESUME_FORWARD ? PFIL_IN : PFIL_OUT;
+	m->dir = h->resume == RESUME_FORWARD || h->resume == RESUME_PFIL_IN ? PFIL_IN : PFIL_OUT;
 	m->frame_len = frame_len(ctx) - NETISR_HEADER_LEN;
 	resume = h->resume;
 	if (bpf_xdp_adjust_head(ctx, NETISR_HEADER_LEN))
@@ -133,6 +155,8 @@ STAGE(netisr_input)
 		if (!ip || ip->ihl < 5)
 			return drop(REASON_NETISR_HEADER);
 		ip_describe(m, ip, ip->ihl * 4);
+		if (resume == RESUME_PFIL_IN || resume == RESUME_PFIL_OUT)
+			return netisr_pfil(ctx, m, PFIL_INET, PROTO_IP_FORWARD, PROTO_IP_OUTPUT);
 		if (resume == RESUME_FORWARD)
 			stage(ctx, PROTO_IP_FORWARD);
 		if (resume == RESUME_OUTPUT || resume == RESUME_ETHER_OUTPUT)
@@ -143,6 +167,8 @@ STAGE(netisr_input)
 		if (!ip6)
 			return drop(REASON_NETISR_HEADER);
 		ip6_describe(ctx, m, ip6);
+		if (resume == RESUME_PFIL_IN || resume == RESUME_PFIL_OUT)
+			return netisr_pfil(ctx, m, PFIL_INET6, PROTO_IP6_FORWARD, PROTO_IP6_OUTPUT);
 		if (resume == RESUME_FORWARD)
 			stage(ctx, PROTO_IP6_FORWARD);
 		if (resume == RESUME_OUTPUT || resume == RESUME_ETHER_OUTPUT)

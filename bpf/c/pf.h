@@ -144,6 +144,8 @@ STAGE(pf_test)
 	if ((set->flags & PF_SET_NORMALIZE) && !(m->flags & M_NORMALIZED))
 		stage(ctx, PF_HOOK_NORMALIZE);
 	m->flags &= ~M_NORMALIZED;
+	if ((m->flags & M_FRAG) && (set->flags & PF_SET_REASSEMBLE))
+		return pf_reassemble(ctx, m, set->flags & PF_SET_REASSEMBLE_NODF);
 	if (m->flags & M_FRAG)
 		stage(ctx, PF_HOOK_RULES); /* without ports it has no state */
 	if ((pd->proto == IPPROTO_ICMP || pd->proto == IPPROTO_ICMPV6) && pf_icmp_error(pd->af, pd->icmp_type))

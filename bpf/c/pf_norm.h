@@ -155,6 +155,20 @@ inline_always bool pf_normalize_mss(ctx_t *ctx, struct mbuf *m, const struct pf_
 #endif
 }
 
+/*
+ * pf_reassemble: the daemon holds the fragment until the packet is whole. One
+ * that must not have been fragmented is refused, unless that does not matter.
+ */
+inline_always int pf_reassemble(ctx_t *ctx, struct mbuf *m, bool nodf)
+{
+	if (!nodf && pf_fragment_df(ctx, m)) {
+		pf_counted(fragment);
+		return drop(REASON_PF_FRAGMENT);
+	}
+	m->hook = m->dir;
+	to_netisr(ctx, m, REASON_NETISR_REASSEMBLE);
+}
+
 /* pf_scrub_on: does to the packet what rules want done. False: it could not be written. */
 inline_always bool pf_scrub_on(ctx_t *ctx, struct mbuf *m, struct pf_pdesc *pd)
 {
@@ -242,12 +256,12 @@ STAGE(pf_normalize)
 			return drop(REASON_PF_NORMALIZE);
 		}
 	}
+	if ((m->flags & M_FRAG) && !(pd->act.flags & PFA_NOREASSEMBLE))
+		return pf_reassemble(ctx, m, false);
 	if ((m->flags & M_FRAG) && pf_fragment_df(ctx, m)) {
 		pf_counted(fragment);
 		return drop(REASON_PF_FRAGMENT);
 	}
-	if ((m->flags & M_FRAG) && !(pd->act.flags & PFA_NOREASSEMBLE))
-		to_netisr(ctx, m, REASON_NETISR_REASSEMBLE);
 	stage(ctx, PF_HOOK_TEST);
 }
 

@@ -10,6 +10,13 @@ import (
 	"github.com/bsdnet/bsdnet/netisr"
 	"github.com/bsdnet/bsdnet/netisr/icmp"
 	"github.com/bsdnet/bsdnet/netisr/inet"
+	"github.com/bsdnet/bsdnet/netisr/reass"
+)
+
+// What bounds reassembly until SetReassembly says otherwise.
+const (
+	defaultFragments   = 5000
+	defaultFragmentAge = 30 * time.Second
 )
 
 // Config is what a stack is made of. Routes and TimeOfDay may be left out.
@@ -35,6 +42,8 @@ type Stack struct {
 	limiter   icmp.Limiter
 	limiter6  icmp.Bucket
 	limiterND icmp.Limiter
+	reass     *reass.Table
+	judged    judged
 }
 
 // thread is what one netisr thread has for itself.
@@ -54,6 +63,8 @@ func New(config Config) (*Stack, error) {
 	}
 	s := &Stack{config: config, threads: make([]thread, config.Netisr.Threads())}
 	s.hold.entries = make(map[holdKey]*holdEntry)
+	s.reass = reass.New(defaultFragments, defaultFragmentAge)
+	s.judged.packets = make(map[uint32]*judgedPacket)
 	s.SetSettings(config.Settings)
 	for _, protocol := range []netisr.Protocol{
 		{Number: netisr.ProtocolIP, Name: "ip", Handler: s.input4},
@@ -64,6 +75,7 @@ func New(config Config) (*Stack, error) {
 		}
 	}
 	s.startHoldTimer(config.Netisr.Thread(0))
+	s.startReassemblyTimer(config.Netisr.Thread(0))
 	return s, nil
 }
 
@@ -122,9 +134,25 @@ func resume(t *netisr.Thread, p *netisr.Packet, where uint32) {
 	t.Transmit(p)
 }
 
+// fragments takes what is about reassembly.
+func (s *Stack) fragments(t *netisr.Thread, p *netisr.Packet) bool {
+	switch bpf.Reason(p.Header().Reason) {
+	case bpf.ReasonNetisrReassemble:
+		s.reassemble(t, p)
+		return true
+	case bpf.ReasonNetisrRefragment:
+		s.refragment(t, p)
+		return true
+	}
+	if p.Header().Flags&bpf.MReassembled != 0 {
+		s.settleReassembled(p)
+	}
+	return false
+}
+
 // input4 handles IPv4 packets.
 func (s *Stack) input4(t *netisr.Thread, p *netisr.Packet) {
-	if s.other(t, p) {
+	if s.fragments(t, p) || s.other(t, p) {
 		return
 	}
 	if _, err := inet.Header4(p.Network()); err != nil {
@@ -155,7 +183,7 @@ func (s *Stack) input4(t *netisr.Thread, p *netisr.Packet) {
 
 // input6 handles IPv6 packets.
 func (s *Stack) input6(t *netisr.Thread, p *netisr.Packet) {
-	if s.other(t, p) {
+	if s.fragments(t, p) || s.other(t, p) {
 		return
 	}
 	if inet.Header6(p.Network()) != nil {

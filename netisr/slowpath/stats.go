@@ -25,6 +25,10 @@ type IPStats struct {
 	CantFrag     uint64 `json:"cantfrag"`     // not to be fragmented
 	ODropped     uint64 `json:"odropped"`     // lost for want of memory
 	NoHandler    uint64 `json:"nohandler"`    // of a reason that nobody handles
+	Fragments    uint64 `json:"fragments"`    // fragments taken to be reassembled, of both families
+	FragDropped  uint64 `json:"fragdropped"`  // of those, refused
+	FragTimeout  uint64 `json:"fragtimeout"`  // of those, not whole in time, or flushed
+	Reassembled  uint64 `json:"reassembled"`  // packets reassembled
 }
 
 // IP6Stats are counters of struct ip6stat.
@@ -89,6 +93,9 @@ const (
 	ipCantFrag
 	ipODropped
 	ipNoHandler
+	ipFragments
+	ipFragDropped
+	ipReassembled
 
 	ip6TooShort
 	ip6BadOptions
@@ -140,12 +147,14 @@ func (s *Stack) Stats() Stats {
 		}
 		return total
 	}
+	_, expired := s.reass.Held()
 	stats := Stats{
 		IP: IPStats{
 			TooShort: sum(ipTooShort), BadOptions: sum(ipBadOptions), CantForward: sum(ipCantForward),
 			Forward: sum(ipForward), Delivered: sum(ipDelivered), RouterAlert: sum(ipRouterAlert),
 			RedirectSent: sum(ipRedirectSent), Fragmented: sum(ipFragmented), OFragments: sum(ipOFragments),
 			CantFrag: sum(ipCantFrag), ODropped: sum(ipODropped), NoHandler: sum(ipNoHandler),
+			Fragments: sum(ipFragments), FragDropped: sum(ipFragDropped), FragTimeout: expired, Reassembled: sum(ipReassembled),
 		},
 		IP6: IP6Stats{
 			TooShort: sum(ip6TooShort), BadOptions: sum(ip6BadOptions), CantForward: sum(ip6CantForward),

@@ -81,6 +81,7 @@ type Engine struct {
 	nextTable uint32
 	tables    map[string]*table
 	timeouts  ownTimeouts
+	fragments Fragments
 	since     time.Time // when it was enabled or disabled
 }
 

@@ -3,6 +3,7 @@ package engine
 import (
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"github.com/bsdnet/bsdnet/bpf"
 	"github.com/bsdnet/bsdnet/pf/conf"
@@ -109,6 +110,35 @@ func (e *Engine) writeOwn(number uint16, own *conf.Timeouts, o *conf.Options) {
 			value *= e.clock.hertz
 		}
 		atomic.StoreUint32(&set.Timeout[i], value)
+	}
+}
+
+// Fragments is where fragments are held until their packets are whole.
+type Fragments interface {
+	SetReassembly(fragments int, timeout time.Duration)
+	// FragmentsDropped is the number of those refused or held for too long.
+	FragmentsDropped() uint64
+}
+
+// SetFragments says where fragments are held. It is called once, before any
+// load.
+func (e *Engine) SetFragments(f Fragments) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.fragments = f
+	e.applyFragments(e.currentOptions())
+}
+
+// defaultFragments is the limit where a dialect has none.
+const defaultFragments = 5000
+
+func (e *Engine) applyFragments(o conf.Options) {
+	limit := int(o.Limits[conf.LimitFrags])
+	if limit == 0 {
+		limit = defaultFragments
+	}
+	if e.fragments != nil {
+		e.fragments.SetReassembly(limit, time.Duration(o.Timeouts[conf.TimeoutFragment])*time.Second)
 	}
 }
 

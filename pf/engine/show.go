@@ -240,6 +240,9 @@ func (e *Engine) Info(running bool) (*Info, error) {
 	}
 	e.mu.Lock()
 	since, debug := e.since, e.currentOptions().Debug
+	if e.fragments != nil {
+		status.Fragment += e.fragments.FragmentsDropped()
+	}
 	e.mu.Unlock()
 	count, _ := e.Count()
 	return &Info{
