@@ -207,3 +207,39 @@ func TestLinkAndServerLost(t *testing.T) {
 		t.Errorf("%q after the link was lost, want %s", got, address)
 	}
 }
+
+// Vlans of rc.conf carry traffic, get leases, and are moved and destroyed by a
+// reload.
+func TestVlans(t *testing.T) {
+	t.Parallel()
+	eachMode(t, func(t *testing.T, s *site) {
+		// A veth hands tags over beside the frame, where XDP at its other end does not look.
+		if err := s.provider.Offloads("isp0", false, "txvlan"); err != nil {
+			t.Fatal(err)
+		}
+		s.provider.MustRun(t, program, "load", "-i", "isp0", "--mode", "tc")
+		t.Cleanup(func() { s.provider.MustRun(t, program, "unload") })
+		s.provider.MustRun(t, program, "rc", "start", "-f", s.write("provider.conf",
+			"vlans_isp0=\"10\"\nifconfig_isp0=\"up\"\nifconfig_isp0_10=\"inet 203.0.113.1/24\"\n"))
+		file := s.write("rc.conf", "vlans_wan=\"10 dmz\"\ncreate_args_dmz=\"vlan 20\"\nifconfig_wan=\"up\"\nifconfig_lan=\"inet 192.0.2.1/24\"\n"+
+			"ifconfig_wan_10=\"inet 203.0.113.2/24\"\nifconfig_dmz=\"inet 10.20.0.1/24\"\n")
+		if out := s.rc("start", file); !strings.Contains(out, "wan.10: created") || !strings.Contains(out, "dmz: created") {
+			t.Errorf("start: %s", out)
+		}
+		if out := s.rc("reload", file); out != "" {
+			t.Errorf("reload of the same changed %q", out)
+		}
+		eventually(t, 5*time.Second, "an answer over the vlan", func() bool { return s.pings(s.router, "203.0.113.1") })
+		s.kill()
+		s.bsdnet("load", "-i", "none", "--mode", s.mode)
+		eventually(t, 5*time.Second, "an answer over the vlan after a restart", func() bool { return s.pings(s.router, "203.0.113.1") })
+		out := s.rc("reload", s.write("rc.conf", "vlans_wan=\"10\"\nifconfig_wan=\"up\"\nifconfig_lan=\"inet 192.0.2.1/24\"\nifconfig_wan_10=\"inet 203.0.113.2/24\"\n"))
+		if out != "dmz: no 10.20.0.1/24\ndmz: destroyed\n" && out != "dmz: destroyed\n" {
+			t.Errorf("reload without a vlan: %q", out)
+		}
+		s.bsdnet("rc", "stop")
+		if out := s.router.MustRun(t, "ip", "-br", "link"); strings.Contains(out, "wan.10") {
+			t.Errorf("after rc stop: %s", out)
+		}
+	})
+}
