@@ -62,3 +62,21 @@ func compare(t *testing.T, golden, got string) {
 		t.Errorf("%s: -want +got\n%s", golden, diff)
 	}
 }
+
+// TestHostname does so with the folders of OpenBSD's files.
+func TestHostname(t *testing.T) {
+	for _, dir := range []string{"testdata/openbsd", "testdata/openbsd-bad"} {
+		plan, err := BuildHostname(dir, []rcconf.Setting{{Name: "net.inet.ip.forwarding", Value: "1"}}, Host{})
+		var got strings.Builder
+		if err != nil {
+			got.WriteString(err.Error() + "\n")
+		} else {
+			e := json.NewEncoder(&got)
+			e.SetIndent("", "  ")
+			if err := e.Encode(plan); err != nil {
+				t.Fatal(err)
+			}
+		}
+		compare(t, dir+".golden", got.String())
+	}
+}

@@ -243,3 +243,28 @@ func TestVlans(t *testing.T) {
 		}
 	})
 }
+
+// OpenBSD's files do the same as rc.conf.
+func TestNetstart(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "tc")
+	s.serve()
+	s.write("hostname.wan", "inet autoconf\n")
+	s.write("hostname.lan", "inet 192.0.2.1 255.255.255.0 NONE description \"the inside\"\n")
+	s.write("mygate", "192.0.2.2\n")
+	s.bsdnet("netstart", "-d", s.dir, "--mode", s.mode)
+	eventually(t, 10*time.Second, "lease", func() bool { return s.lease("wan") != "" })
+	if !s.pings(s.router, "198.51.100.1") || !s.pings(s.router, "192.0.2.2") {
+		t.Error("no answer from the neighbours")
+	}
+	if out := s.router.MustRun(t, "ip", "route"); !strings.Contains(out, "default via 192.0.2.2") {
+		t.Errorf("mygate: %s", out)
+	}
+	if out := s.bsdnet("netstart", "-d", s.dir, "--mode", s.mode, "lan"); out != "" {
+		t.Errorf("a second netstart changed %q", out)
+	}
+	s.write("hostname.lan", "inet 192.0.2.1 255.255.255.0\n!reboot\n")
+	if out, errs, status := s.try("netstart", "-d", s.dir); status != 1 || !strings.Contains(errs, "hostname.lan:2: !reboot: ") || out != "" {
+		t.Errorf("a command in a file: status %d: %s%s", status, out, errs)
+	}
+}
