@@ -3,9 +3,15 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net"
 	"net/netip"
+	"os"
 	"strings"
 
+	"github.com/urfave/cli/v2"
+
+	"github.com/bsdnet/bsdnet/control"
 	"github.com/bsdnet/bsdnet/pf/conf"
 	"github.com/bsdnet/bsdnet/pf/pfctl"
 	"github.com/bsdnet/bsdnet/pf/program"
@@ -92,5 +98,42 @@ func planned(table *conf.InterfaceTable, plan *rc.Plan) {
 		if len(entry.Addrs) == 0 && ifp.DHCP != rc.NoDHCP {
 			entry.Addrs = append(entry.Addrs, conf.InterfaceAddr{Prefix: netip.MustParsePrefix("192.0.2.1/24")})
 		}
+	}
+}
+
+func checkCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "check",
+		Usage:     "check rc.conf, sysctl.conf and pf.conf, and change nothing",
+		UsageText: "bsdnet check [-f rc.conf]",
+		Description: "Also names the interfaces that systemd-networkd, NetworkManager or ifupdown configure, and what to\n" +
+			"write to hand them over. Interfaces that rc.conf makes or DHCP configures need not be there.",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "file", Aliases: []string{"f"}, Value: control.RcConf, Usage: "configuration in the form of rc.conf(5)"},
+		},
+		Action: func(c *cli.Context) error {
+			if c.Args().Len() > 0 {
+				return usageError{errors.New("check: unexpected argument: " + c.Args().First())}
+			}
+			plan, err := readPlan(rcOptions{file: c.String("file")})
+			if err != nil {
+				return err
+			}
+			warnManagers(plan)
+			return checkRules(c.Context, plan)
+		},
+	}
+}
+
+// warnManagers names the devices of a plan that others configure, too.
+func warnManagers(plan *rc.Plan) {
+	index := func(device string) int {
+		if i, err := net.InterfaceByName(device); err == nil {
+			return i.Index
+		}
+		return 0
+	}
+	for _, m := range rc.Managers("/", plan.Physical(), index) {
+		fmt.Fprintf(os.Stderr, "bsdnet: warning: %s\n", m)
 	}
 }

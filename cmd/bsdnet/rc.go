@@ -88,6 +88,9 @@ func rcStart(c *cli.Context) error {
 // startPlan checks a plan and applies it, to an instance that it starts if
 // there is none.
 func startPlan(ctx context.Context, plan *rc.Plan) error {
+	if instance, err := control.Current(); err == nil && instance.Name == "host" {
+		warnManagers(plan) // which know nothing of other namespaces
+	}
 	if err := checkRules(ctx, plan); err != nil {
 		return err
 	}
