@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"github.com/bsdnet/bsdnet/ifnet"
+	"github.com/bsdnet/bsdnet/ifnet/epair"
+	"github.com/bsdnet/bsdnet/ifnet/tun"
 	"github.com/bsdnet/bsdnet/ifnet/vlan"
 	"github.com/bsdnet/bsdnet/loader"
 )
@@ -22,7 +24,9 @@ func (d *Daemon) startCloners(ctx context.Context) error {
 		return err
 	}
 	context.AfterFunc(ctx, vlans.Close)
-	for _, c := range []ifnet.Cloner{vlans} {
+	for _, c := range []ifnet.Cloner{
+		vlans, tun.NewTun(d.ifnet, d.dp, report), tun.NewTap(d.ifnet, d.dp, report), epair.New(d.ifnet, d.dp, report),
+	} {
 		if err := d.ioctl.Register(c); err != nil {
 			return err
 		}

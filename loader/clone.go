@@ -130,3 +130,13 @@ func deleteLink(index int32, group uint32) error {
 
 // MarkClone puts a device into the group of those that bsdnet made.
 func MarkClone(device netlink.Link) error { return netlink.LinkSetGroup(device, CloneGroup) }
+
+// AttachClone puts the data path on both directions of a device that bsdnet
+// made, by clsact.
+func (dp *Datapath) AttachClone(index int) error {
+	device := &netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Index: index}}
+	if err := attachClsact(device, ebpf.AttachTCXIngress, dp.Programs[TC]["ether_input"]); err != nil {
+		return fmt.Errorf("attach to interface %d: %w", index, err)
+	}
+	return dp.AttachOutput(index)
+}

@@ -1,0 +1,68 @@
+package ifnet
+
+import (
+	"errors"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/bsdnet/bsdnet/errno"
+	"github.com/bsdnet/bsdnet/loader"
+)
+
+// Take puts a device that a cloner made under the data path, its input by TC,
+// and marks it as bsdnet's own.
+func Take(t *Table, dp *loader.Datapath, index int) error {
+	t.Settle(index)
+	if err := t.Own(index, true); err != nil {
+		return err
+	}
+	return dp.AttachClone(index)
+}
+
+// DestroyDevices deletes the devices of clones.
+func DestroyDevices(t *Table, clones []*Clone) error {
+	indexes := make([]int, len(clones))
+	for n, clone := range clones {
+		indexes[n] = clone.Index
+	}
+	if len(indexes) == 0 {
+		return nil
+	}
+	if err := loader.DeleteLinks(indexes); err != nil {
+		return errno.Of(err)
+	}
+	for _, clone := range clones {
+		t.Forget(clone.Index)
+		if clone.Partner != 0 {
+			t.Forget(clone.Partner)
+		}
+	}
+	return nil
+}
+
+// AdoptDevices takes devices over from an earlier daemon and returns those
+// that are gone.
+func AdoptDevices(t *Table, dp *loader.Datapath, clones []*Clone) (lost []*Clone, err error) {
+	var errs []error
+	for _, clone := range clones {
+		if _, ok := t.ByIndex(clone.Index); !ok {
+			lost = append(lost, clone)
+			continue
+		}
+		errs = append(errs, Take(t, dp, clone.Index))
+	}
+	return lost, errors.Join(errs...)
+}
+
+// AddDevice makes a device in the group of those that bsdnet made and returns
+// its index.
+func AddDevice(link netlink.Link) (int, error) {
+	if err := netlink.LinkAdd(link); err != nil {
+		return 0, errno.Of(err)
+	}
+	made, err := netlink.LinkByName(link.Attrs().Name)
+	if err != nil {
+		return 0, errno.Of(err)
+	}
+	return made.Attrs().Index, failed(loader.MarkClone(made))
+}
