@@ -29,6 +29,8 @@ type PFActions = gen.AbiPfActions
 type PFRuleActions = gen.AbiPfRuleActions
 type PFRuleCounters = gen.AbiPfRuleCounters
 type PFPool = gen.AbiPfPool
+type PFRange = gen.AbiPfRange
+type PFChoice = gen.AbiPfChoice
 type PFStateBucket = gen.AbiPfStateBucket
 type PFState = gen.AbiPfState
 type PFStateHead = gen.AbiPfStateHead
@@ -332,6 +334,9 @@ const (
 	PFRules        = uint32(gen.AbiPfLimitsPF_RULES)
 	PFTableEntries = uint32(gen.AbiPfLimitsPF_TABLE_ENTRIES)
 	PFPools        = uint32(gen.AbiPfLimitsPF_POOLS)
+	PFRanges       = uint32(gen.AbiPfLimitsPF_RANGES)
+	PFPoolTries    = uint32(gen.AbiPfLimitsPF_POOL_TRIES)
+	PFChoices      = uint32(gen.AbiPfLimitsPF_CHOICES)
 	PFTags         = uint32(gen.AbiPfLimitsPF_TAGS)
 	PFEvaluateMax  = uint32(gen.AbiPfLimitsPF_EVALUATE_MAX)
 	PFSettingsMax  = uint32(gen.AbiPfLimitsPF_SETTINGS_MAX)
@@ -387,7 +392,7 @@ const (
 	PfrReturnICMP = uint32(gen.AbiPfRuleFlagsPFR_RETURN_ICMP)
 	PfrIfGroup    = uint32(gen.AbiPfRuleFlagsPFR_IF_GROUP)
 	PfrNatpass    = uint32(gen.AbiPfRuleFlagsPFR_NATPASS)
-	PfrStaticPort = uint32(gen.AbiPfRuleFlagsPFR_STATIC_PORT)
+	PfrReceived   = uint32(gen.AbiPfRuleFlagsPFR_RECEIVED)
 	PfrLogAll     = uint32(gen.AbiPfRuleFlagsPFR_LOG_ALL)
 	PfrIfAny      = uint32(gen.AbiPfRuleFlagsPFR_IF_ANY)
 	PfrActions    = uint32(gen.AbiPfRuleFlagsPFR_ACTIONS)
@@ -444,6 +449,17 @@ const (
 	PfaLogMatches   = uint32(gen.AbiPfActionsFlagsPFA_LOG_MATCHES)
 	PfaLogMatch     = uint32(gen.AbiPfActionsFlagsPFA_LOG_MATCH)
 	PfaNoreassemble = uint32(gen.AbiPfActionsFlagsPFA_NOREASSEMBLE)
+)
+
+const (
+	PFPoolRoundrobin = uint32(gen.AbiPfPoolTypePF_POOL_ROUNDROBIN)
+	PFPoolBitmask    = uint32(gen.AbiPfPoolTypePF_POOL_BITMASK)
+	PFPoolRandom     = uint32(gen.AbiPfPoolTypePF_POOL_RANDOM)
+	PFPoolSrchash    = uint32(gen.AbiPfPoolTypePF_POOL_SRCHASH)
+)
+
+const (
+	PFPoolSource = uint32(gen.AbiPfPoolFlagsPF_POOL_SOURCE)
 )
 
 const (
@@ -507,6 +523,11 @@ const (
 )
 
 const (
+	PFTableNoroute = uint32(gen.AbiPfTableRoutePF_TABLE_NOROUTE)
+	PFTableUrpf    = uint32(gen.AbiPfTableRoutePF_TABLE_URPF)
+)
+
+const (
 	PFLogBytes = uint32(gen.AbiPfLogLimitsPF_LOG_BYTES)
 )
 
@@ -520,6 +541,7 @@ const (
 	PFNATNone       = uint32(gen.AbiPfNatPF_NAT_NONE)
 	PFNATTranslated = uint32(gen.AbiPfNatPF_NAT_TRANSLATED)
 	PFNATPass       = uint32(gen.AbiPfNatPF_NAT_PASS)
+	PFNATMatch      = uint32(gen.AbiPfNatPF_NAT_MATCH)
 )
 
 const (

@@ -58,6 +58,11 @@ struct {
 	struct pf_logged pf_logged;
 	struct pf_rule_counters pf_rule_counters;
 	struct pf_pool pf_pool;
+	enum pf_pool_type pf_pool_type;
+	enum pf_pool_flags pf_pool_flags;
+	struct pf_range pf_range;
+	struct pf_choice pf_choice;
+	enum pf_table_route pf_table_route;
 	enum pf_timeout pf_timeout;
 	enum pf_peer_state pf_peer_state;
 	enum pf_state_tag pf_state_tag;

@@ -454,6 +454,9 @@ enum pf_limits {
 	PF_RULES = 1 << 17,	/* counters of rules */
 	PF_TABLE_ENTRIES = 1 << 20,
 	PF_POOLS = 4096,
+	PF_RANGES = 1 << 17,	/* of addresses in pools */
+	PF_POOL_TRIES = 8,	/* addresses tried for a port that is free */
+	PF_CHOICES = 16,		/* translations remembered */
 	PF_TAGS = 1024,
 	PF_EVALUATE_MAX = 1 << 17,
 	PF_SETTINGS_MAX = 1024,	/* different timeouts of rules, and those of all */
@@ -510,7 +513,7 @@ enum pf_rule_flags {
 	PFR_RETURN_ICMP = 1 << 22,
 	PFR_IF_GROUP = 1 << 23,	/* ifslot is a bit of ifnet.groups */
 	PFR_NATPASS = 1 << 24,
-	PFR_STATIC_PORT = 1 << 25,
+	PFR_RECEIVED = 1 << 25,	/* ifslot is where the packet came in */
 	PFR_LOG_ALL = 1 << 27,	/* and all packets of its state */
 	PFR_IF_ANY = 1 << 26,	/* every interface but loopback */
 	PFR_ACTIONS = 1 << 30,	/* struct pf_rule_actions is in the line behind ext */
@@ -542,7 +545,7 @@ struct pf_rule {
 	__u32 probability;	/* of 2^32, 0: always */
 	__u32 number;		/* slot of its counters */
 	__u32 ext;		/* line of the IPv6 addresses, 0: none */
-	__u16 pool;		/* translation */
+	__u16 pool;		/* translation, 0: none */
 	__u8 return_code;	/* ICMP code of the answer */
 	__u8 return_code6;	/* ICMPv6 code */
 	__u32 skip;		/* PF_ANCHOR, PF_TREE: first line behind it; in a leaf: rank, see pf_tree_rank */
@@ -688,15 +691,48 @@ struct pf_rule_counters {
 	__u64 states;		/* ever made */
 };
 
-/* The address and ports that a translation takes; changed in place. */
+/* How an address of a pool is chosen. */
+enum pf_pool_type {
+	PF_POOL_ROUNDROBIN,	/* also of a single address */
+	PF_POOL_BITMASK,
+	PF_POOL_RANDOM,
+	PF_POOL_SRCHASH,
+};
+
+enum pf_pool_flags {
+	PF_POOL_SOURCE = 1 << 0,	/* nat: the source changes, else the destination */
+};
+
+/*
+ * The addresses and ports that a translation takes; followed by the daemon as
+ * interfaces and tables change.
+ */
 struct pf_pool {
-	__u8 addr[16];		/* network order; IPv4 in the first four bytes */
-	__u8 mask[16];		/* bitmask: bits of addr that count */
+	__u64 ranges[2];	/* IPv4, IPv6: first in pf_ranges, how many in the high half; 0: no address now */
+	__u64 position;		/* of round-robin: addresses given out, of all CPUs */
+	__u64 key[2];		/* of source-hash */
 	__u16 port[2];		/* first and last; 0: keep */
-	__u8 af;		/* 0: has no address now */
-	__u8 bitmask;
+	__u8 type;		/* enum pf_pool_type */
+	__u8 flags;		/* enum pf_pool_flags */
+	__u16 next;		/* the rule's other pool, 0: none */
+	__u16 dport;		/* rdr: the first destination port that the rule names */
 	__u16 spare;
-	__u32 spare2[6];
+	__u32 spare2[3];
+};
+
+/* Addresses of a pool that follow each other. */
+struct pf_range {
+	__u8 addr[16];		/* the first; network order, IPv4 in the first four bytes */
+	__u64 end;		/* how many addresses the pool has up to the last of these */
+	__u32 bits;		/* of addr that count with bitmask */
+	__u32 spare;
+};
+
+/* What a translation chose. */
+struct pf_choice {
+	__u8 addr[16];
+	__be16 port;
+	__u16 spare;
 };
 
 enum pf_timeout {
@@ -844,6 +880,12 @@ struct pf_status {
 	__u64 max_states;	/* max of a rule met */
 };
 
+/* In place of the number of a table. */
+enum pf_table_route {
+	PF_TABLE_NOROUTE = 0xfffffffe,	/* addresses without a route */
+	PF_TABLE_URPF = 0xffffffff,	/* and those whose route is another interface's */
+};
+
 struct pf_table_key {
 	__u32 prefixlen;	/* 32 and the bits of the address */
 	__be32 table;
@@ -889,6 +931,7 @@ enum pf_nat {
 	PF_NAT_NONE,
 	PF_NAT_TRANSLATED,	/* naddr and nport hold what the packet is now */
 	PF_NAT_PASS,		/* likewise, and no filter rule is asked */
+	PF_NAT_MATCH,		/* likewise, by a match rule at last */
 };
 
 /* ICMP as a conversation. */
@@ -938,7 +981,7 @@ struct pf_pdesc {
 	__u8 fragment;		/* 1: not whole */
 	__u8 spare3[2];
 	__u32 words[PF_TREE_WORDS];
-	__u8 naddr[2][16];	/* the translated key; or what an ICMP error quotes */
+	__u8 naddr[2][16];	/* the translated key; what the packet was, while rules see it as it is now; or what an ICMP error quotes */
 	__be16 nport[2];
 	__u32 claimed[2];	/* slots taken for a state in the making */
 	__u32 logs;		/* how many of logged */
@@ -948,7 +991,14 @@ struct pf_pdesc {
 	__u8 matches_if;
 	__u8 matches_user;
 	__u8 spare4;
+	__u32 rcvif;		/* where the packet came in; IFNET_SLOTS: it is the host's own */
+	__u8 source[16];	/* as it was before the rule that translates */
+	__u32 low;		/* nat: the first port that it may get, and how many there are */
+	__u32 span;
+	/* From here on not cleared for a packet. */
 	struct pf_logged logged[PF_PACKET_LOGS];
+	__u32 choices;		/* translations made; the last ones are in choice */
+	struct pf_choice choice[PF_CHOICES];
 };
 
 #endif

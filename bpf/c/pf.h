@@ -5,6 +5,7 @@
 
 #include "pf_icmp.h"
 #include "pf_log.h"
+#include "pf_nat.h"
 #include "pf_norm.h"
 #include "pf_rules.h"
 #include "pf_translate.h"
@@ -321,97 +322,6 @@ full:
 	return PF_NOSLOT;
 }
 
-/* pf_redirect_port: maps the ports of a rule onto those of a pool, which begin again at their end. */
-inline_always __u32 pf_redirect_port(const struct pf_rule *r, const struct pf_pool *pool, __u32 port)
-{
-	__u32 low = pool->port[0], high = pool->port[1], span = high - low + 1;
-
-	if (!high)
-		return low;
-	port = low + (span ? (port - r->dport[0]) % span : 0);
-	return port > 65535 ? port - 65535 : port;
-}
-
-/*
- * pf_choose_port: a port that makes the translated key nobody else's. A small
- * range is searched whole, of a large one random ports are tried.
- * The verifier walks it once.
- */
-__noinline int pf_choose_port(struct pf_pdesc *pd, __u32 change, __u32 low, __u32 span)
-{
-	struct pf_state_head *head = pf_state_head_get();
-	__u32 random = bpf_get_prandom_u32();
-
-	if (!pd || !head)
-		return false;
-	change &= 1;
-	for (__u32 i = 0; i < PF_PORT_TRIES; i++) {
-		__u32 hash;
-
-		if (span > PF_PORT_TRIES)
-			random = bpf_get_prandom_u32();
-		else if (i >= span)
-			return false;
-		pd->nport[change] = bpf_htons(low + (random + i) % (span ? span : 1));
-		hash = pf_hash(pd->naddr, pd->nport, pd->proto, pd->af, head->seed);
-		if (pf_find(pd, PF_FIND_TRANSLATED, PFIL_IN, pd->proto, hash) == PF_NOSLOT)
-			return true;
-	}
-	return false;
-}
-
-/*
- * pf_choose: the translated key of a new state: what the other side will see
- * of it. For nat the source changes, for rdr the destination. False: no port
- * is free, or there is no address.
- */
-inline_always bool pf_choose(struct pf_pdesc *pd, const struct pf_rule *r)
-{
-	__u32 number = r->pool;
-	struct pf_pool *pool = bpf_map_lookup_elem(&pf_pools, &number);
-	__u32 s = pd->dir == PFIL_IN ? 0 : 1;
-	bool nat = r->action == PF_NAT;
-	__u32 change = nat ? s : 1 - s;
-	bool icmp = pd->proto == IPPROTO_ICMP || pd->proto == IPPROTO_ICMPV6;
-	bool ported = pd->proto == IPPROTO_TCP || pd->proto == IPPROTO_UDP;
-	__u32 low, high;
-
-	change &= 1;
-	if (!pool || pool->af != pd->af)
-		return false;
-	__builtin_memcpy(pd->naddr, pd->addr, 32);
-	*(__u32 *)pd->nport = *(__u32 *)pd->port;
-	__builtin_memcpy(pd->naddr[change], pool->addr, 16);
-	if (pool->bitmask) {
-		const __u64 *mask = (const __u64 *)pool->mask, *old = (const __u64 *)pd->addr[change];
-		__u64 *out = (__u64 *)pd->naddr[change];
-
-		out[0] = (out[0] & mask[0]) | (old[0] & ~mask[0]);
-		out[1] = (out[1] & mask[1]) | (old[1] & ~mask[1]);
-	}
-	low = pool->port[0];
-	high = pool->port[1];
-	if (!nat) {
-		if (low && ported)
-			pd->nport[change] = bpf_htons(pf_redirect_port(r, pool, bpf_ntohs(pd->port[change])));
-		return true;
-	}
-	if (icmp && pf_icmp_error(pd->af, pd->icmp_type))
-		return true;
-	if (pd->icmp_way == PF_ICMP_QUERY) {
-		low = 1;
-		high = 65535;
-	} else if (!ported || (r->flags & PFR_STATIC_PORT) || !low) {
-		low = high = bpf_ntohs(pd->port[change]);
-	}
-	if (high < low)
-		high = low;
-	if (pf_choose_port(pd, change, low, high - low + 1))
-		return true;
-	pf_counted(translate);
-	return false;
-}
-
 /* pf_made: the first packet of a state, and the state, count for the rules that made it. */
 inline_always void pf_made(ctx_t *ctx, const struct mbuf *m, const struct pf_pdesc *pd, __u32 slot)
 {
@@ -430,6 +340,8 @@ inline_always void pf_made(ctx_t *ctx, const struct mbuf *m, const struct pf_pde
 	counters = bpf_map_lookup_elem(&pf_rule_counts, &s->translation);
 	if (counters) {
 		counters->states++;
+		if (pd->nat == PF_NAT_MATCH)
+			return; /* counted while it was evaluated */
 		counters->packets[pd->dir & 1] += packets(ctx);
 		counters->bytes[pd->dir & 1] += m->ip_len;
 	}
@@ -465,76 +377,51 @@ inline_always int pf_block(ctx_t *ctx, struct mbuf *m, const struct pf_rule *r, 
 	to_netisr(ctx, m, REASON_NETISR_HOOK);
 }
 
-/* pf_swap_keys: the key and the translated key change places. */
-inline_always void pf_swap_keys(struct pf_pdesc *pd)
-{
-	__u64 *a = (__u64 *)pd->addr, *b = (__u64 *)pd->naddr;
-	__u32 *p = (__u32 *)pd->port, *q = (__u32 *)pd->nport, ports = *p;
-
-#pragma unroll
-	for (int i = 0; i < 4; i++) {
-		__u64 word = a[i];
-
-		a[i] = b[i];
-		b[i] = word;
-	}
-	*p = *q;
-	*q = ports;
-}
-
 /*
- * pf_nat: the translation rules, of which the first that matches counts.
- * The filter rules see the packet as it will be.
+ * pf_apply_rules: the filter rules see the packet as it is so far; match rules
+ * translate it at once, the rule that decides at the end. Then the key is
+ * again what the packet was, and the translated key what it will be. False:
+ * there is no address or port for it.
  */
-STAGE(pf_nat)
+inline_always bool pf_apply_rules(struct pf_evaluation *e, const struct pf_ruleset *rs, const struct pf_rule **decided)
 {
-	struct pf_evaluation e = {.first = 1};
-	struct mbuf *m = mget();
-	struct pf_pdesc *pd = pf_pd();
-	const struct config *cfg;
-	const struct pf_ruleset *rs;
-	const struct pf_rule *r;
-	__u32 zero = 0;
+	struct pf_pdesc *pd = e->pd;
+	const struct pf_rule *r = NULL;
 
-	if (!m || !pd)
-		return drop(REASON_MBUF);
-	cfg = config_of(m);
-	if (!cfg)
-		return drop(REASON_CONFIG);
-	e.pd = pd;
-	e.m = m;
-	e.tag = m->pf_tag;
-	e.ruleset = cfg->pf_ruleset % CONFIG_SLOTS;
-	rs = pf_line_at(e.ruleset, zero);
-	if (!rs)
-		return drop(REASON_CONFIG);
-	if (pd->dir == PFIL_IN)
-		pf_evaluate(&e, rs->rdr, rs->rdr_count);
-	else
-		pf_evaluate(&e, rs->nat, rs->nat_count);
-	m->pf_tag = e.tag;
-	pd->nat = PF_NAT_NONE;
-	if (!e.found || e.found_action == PF_NO)
-		stage(ctx, PF_HOOK_RULES);
-	r = pf_line_at(e.ruleset, e.found);
-	if (!r)
-		return drop(REASON_CONFIG);
-	if (!pf_choose(pd, r))
-		return drop(REASON_PF_TRANSLATE);
-	if (pf_addr_equal(pd->addr[0], pd->naddr[0]) && pf_addr_equal(pd->addr[1], pd->naddr[1]) &&
-	    *(__u32 *)pd->port == *(__u32 *)pd->nport)
-		stage(ctx, PF_HOOK_RULES); /* into itself: as if no rule had matched */
-	if (!pf_rewrite(ctx, m, pd, pd->naddr, pd->nport))
-		return drop(REASON_PF_TRANSLATE);
-	pd->nat = r->flags & PFR_NATPASS ? PF_NAT_PASS : PF_NAT_TRANSLATED;
-	pd->translation = r->number;
-	stage(ctx, PF_HOOK_RULES);
+	if (pd->nat < PF_NAT_TRANSLATED)
+		pf_keep_key(pd);
+	if (pd->nat != PF_NAT_PASS) {
+		pf_evaluate(e, rs->filter, rs->filter_count);
+		if (e->untranslated)
+			return false;
+		if (e->found)
+			r = pf_line_at(e->ruleset, e->found);
+		if (r && r->action == PF_PASS && r->pool && !(e->m->flags & M_FRAG)) {
+			if (!pf_get_transaddr(pd, r->pool))
+				return false;
+			pd->translation = 0; /* the rule counts the state's packets as its own */
+			e->translation = 0;
+		}
+		if (e->translation)
+			pd->translation = e->translation;
+	}
+	*decided = r;
+	if (!pf_key_changed(pd)) {
+		pd->nat = PF_NAT_NONE;
+		pd->translation = 0;
+	} else if (e->translation) {
+		pd->nat = PF_NAT_MATCH;
+	} else if (pd->nat < PF_NAT_TRANSLATED) {
+		pd->nat = PF_NAT_TRANSLATED;
+	}
+	pf_swap_keys(pd);
+	return true;
 }
 
 /*
- * pf_test_rule: for a packet without a state. Translation comes first, as the
- * older language has it; then the filter rules decide, and what passes leaves
- * a state behind.
+ * pf_test_rule: for a packet without a state. Translation rules come first, as
+ * the older language has it; then the filter rules decide, and what passes
+ * leaves a state behind.
  */
 STAGE(pf_test_rule)
 {
@@ -547,7 +434,7 @@ STAGE(pf_test_rule)
 	const struct pf_rule_actions *actions;
 	struct pf_rule_counters *counters;
 	__u32 slot, zero = 0, rule = 0, rule_flags = 0;
-	bool translated;
+	bool translated, blocked;
 
 	if (!m || !pd)
 		return drop(REASON_MBUF);
@@ -565,18 +452,10 @@ STAGE(pf_test_rule)
 	    (pd->dir == PFIL_IN ? rs->rdr_count : rs->nat_count))
 		stage(ctx, PF_HOOK_NAT);
 
-	translated = pd->nat >= PF_NAT_TRANSLATED;
-	if (pd->nat != PF_NAT_PASS) {
-		/* The rules see the packet as it is now; its state begins with what it was. */
-		if (translated)
-			pf_swap_keys(pd);
-		pf_evaluate(&e, rs->filter, rs->filter_count);
-		if (translated)
-			pf_swap_keys(pd);
-	}
+	if (!pf_apply_rules(&e, rs, &r))
+		return drop(REASON_PF_TRANSLATE);
 	m->pf_tag = e.tag;
-	if (e.found)
-		r = pf_line_at(e.ruleset, e.found);
+	translated = pd->nat >= PF_NAT_TRANSLATED;
 	if (r) {
 		rule = r->number;
 		rule_flags = r->flags;
@@ -596,21 +475,27 @@ STAGE(pf_test_rule)
 		counters->packets[pd->dir & 1] += packets(ctx);
 		counters->bytes[pd->dir & 1] += m->ip_len;
 	}
+	blocked = r && r->action == PF_DROP;
+	slot = 0;
+	if (!blocked && (translated || (rule_flags & PFR_KEEP_STATE)) && !(m->flags & M_FRAG) &&
+	    !((pd->proto == IPPROTO_ICMP || pd->proto == IPPROTO_ICMPV6) && pf_icmp_error(pd->af, pd->icmp_type))) {
+		slot = pf_insert(pd, m, translated, rule, rule_flags, pd->translation);
+		if (slot != PF_NOSLOT)
+			pf_made(ctx, m, pd, slot);
+	}
+	/* What does not pass is answered as it came. */
+	if (translated && !blocked && slot != PF_NOSLOT && !pf_rewrite(ctx, m, pd, pd->naddr, pd->nport))
+		return drop(REASON_PF_TRANSLATE);
 	if (pd->logs)
 		pf_log_matches(ctx, m, pd);
 	if (r && (rule_flags & PFR_LOG))
 		pf_log_packet(ctx, m, rule, r->action, pf_log_how(PFRES_MATCH, pd->act.log_if, pd->act.flags & PFA_LOG_USER));
-	if (r && r->action == PF_DROP) {
+	if (blocked) {
 		pf_counted(match);
 		return pf_block(ctx, m, r, REASON_PF_BLOCK);
 	}
-	if ((translated || (rule_flags & PFR_KEEP_STATE)) && !(m->flags & M_FRAG) &&
-	    !((pd->proto == IPPROTO_ICMP || pd->proto == IPPROTO_ICMPV6) && pf_icmp_error(pd->af, pd->icmp_type))) {
-		slot = pf_insert(pd, m, translated, rule, rule_flags, pd->translation);
-		if (slot == PF_NOSLOT)
-			return pf_block(ctx, m, r, REASON_PF_LIMIT);
-		pf_made(ctx, m, pd, slot);
-	}
+	if (slot == PF_NOSLOT)
+		return pf_block(ctx, m, r, REASON_PF_LIMIT);
 	if (pd->options && !(rule_flags & PFR_ALLOWOPTS)) {
 		pf_counted(ip_option);
 		return drop(REASON_PF_BLOCK);

@@ -44,9 +44,10 @@ inline_always void pf_logged_by(struct pf_pdesc *pd, const struct pf_rule *r, __
 
 /*
  * pf_matched: a rule matches that has options, or that something wants logged.
- * What a match rule wants holds from here on.
+ * What a match rule wants holds from here on. Not in line, to keep the stack of
+ * its caller short.
  */
-inline_always void pf_matched(struct pf_pdesc *pd, const struct pf_rule *r, const struct pf_rule_actions *actions)
+static __noinline void pf_matched(struct pf_pdesc *pd, const struct pf_rule *r, const struct pf_rule_actions *actions)
 {
 	__u32 log_if = actions ? actions->act.log_if : 0, user = actions && (actions->act.flags & PFA_LOG_USER);
 

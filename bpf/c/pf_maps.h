@@ -66,6 +66,15 @@ struct {
 	__type(value, struct pf_pool);
 } pf_pools SEC(".maps");
 
+/* The addresses of all pools. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, PF_RANGES);
+	__type(key, __u32);
+	__type(value, struct pf_range);
+} pf_ranges SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);

@@ -279,6 +279,7 @@ inline_always enum pf_verdict pf_setup(ctx_t *ctx, struct mbuf *m, struct pf_pde
 	pd->af = m->af;
 	pd->dir = m->dir;
 	pd->ifslot = m->dir == PFIL_IN ? m->rcvif : m->ifp;
+	pd->rcvif = m->flags & M_HOST ? IFNET_SLOTS : m->rcvif;
 	pd->l4_off = m->l4_off;
 	pd->tos = m->tos;
 	pd->fragment = !!(m->flags & M_FRAG);

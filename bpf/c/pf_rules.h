@@ -4,6 +4,8 @@
 #define BSDNET_PF_RULES_H
 
 #include "pf_actions.h"
+#include "pf_pool.h"
+#include "pf_route.h"
 
 /* Evaluation in progress; bpf_loop carries it from rule to rule. */
 struct pf_evaluation {
@@ -18,6 +20,8 @@ struct pf_evaluation {
 	__u16 tag;
 	__u8 found_action;
 	__u8 first;		/* the first match decides (translation) */
+	__u8 untranslated;	/* a match rule found no address or port */
+	__u32 translation;	/* slot of the counters of the match rule that translated last */
 };
 
 inline_always void *pf_line_at(__u32 ruleset, __u32 line)
@@ -57,7 +61,12 @@ inline_always bool pf_addr_match(const struct pf_rule *r, const struct pf_rule_e
 	bool match;
 
 	if (r->flags & table) {
-		match = pf_table_match(source ? r->saddr : r->daddr, addr, pd->af);
+		__be32 number = source ? r->saddr : r->daddr;
+
+		if (bpf_ntohl(number) >= PF_TABLE_NOROUTE)
+			match = !pf_routable(pd, i, bpf_ntohl(number) == PF_TABLE_URPF);
+		else
+			match = pf_table_match(number, addr, pd->af);
 	} else if (r->af != 6) {
 		__u32 value = source ? r->saddr : r->daddr;
 		__u32 mask = source ? r->smask : r->dmask;
@@ -84,9 +93,8 @@ inline_always bool pf_interface_match(const struct pf_rule *r, __u32 ifslot)
 
 	if (r->flags & PFR_IF_ANY) {
 		ifp = ifnet_slot(ifslot);
-		return ifp && !(ifp->if_flags & IFNET_LOOPBACK);
-	}
-	if (r->flags & PFR_IF_GROUP) {
+		match = ifp && !(ifp->if_flags & IFNET_LOOPBACK);
+	} else if (r->flags & PFR_IF_GROUP) {
 		ifp = ifnet_slot(ifslot);
 		match = ifp && (ifp->groups & r->ifslot);
 	} else {
@@ -122,7 +130,7 @@ __noinline int pf_rule_match(const struct pf_pdesc *pd, const struct pf_rule *r,
 		return false;
 	if (r->proto && r->proto != pd->proto)
 		return false;
-	if (!pf_interface_match(r, pd->ifslot))
+	if (!pf_interface_match(r, r->flags & PFR_RECEIVED ? pd->rcvif : pd->ifslot))
 		return false;
 	if (r->ext && r->af == 6)
 		ext = pf_line_at(ruleset, r->ext);
@@ -195,6 +203,19 @@ inline_always long pf_tree_step(struct pf_evaluation *e, const struct pf_rule *t
 	return pf_decide(e, r, line, r->skip <= PF_RANK_QUICK ? r->skip : PF_RANK_LAST - r->skip);
 }
 
+/* pf_match_translates: at once, so that the rules that follow see it. False: there is no address or port. */
+inline_always bool pf_match_translates(struct pf_evaluation *e, const struct pf_rule *r)
+{
+	if (e->m->flags & M_FRAG)
+		return true; /* it has no ports that could be told apart */
+	if (!pf_get_transaddr(e->pd, r->pool)) {
+		e->untranslated = 1;
+		return false;
+	}
+	e->translation = r->number;
+	return true;
+}
+
 /* pf_rule_step: one rule of a list; 1 ends the evaluation. */
 static long pf_rule_step(__u32 index, void *context)
 {
@@ -230,7 +251,7 @@ static long pf_rule_step(__u32 index, void *context)
 		counters = bpf_map_lookup_elem(&pf_rule_counts, &r->number);
 		if (counters)
 			counters->packets[e->pd->dir & 1]++;
-		return 0;
+		return r->pool && !pf_match_translates(e, r);
 	}
 	return pf_decide(e, r, line, line);
 }

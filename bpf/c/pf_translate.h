@@ -5,8 +5,6 @@
 
 #include "pf_state.h"
 
-#define PF_PORT_TRIES	64	/* ports tried for a new state */
-
 /* csum_fold: of a sum of 16-bit words. */
 inline_always __u16 pf_fold(__u64 sum)
 {

@@ -346,6 +346,13 @@ const (
 	AbiPfAnswerPF_ANSWER_ICMP AbiPfAnswer = 2
 )
 
+type AbiPfChoice struct {
+	_     structs.HostLayout
+	Addr  [16]uint8
+	Port  uint16
+	Spare uint16
+}
+
 type AbiPfCuts struct {
 	_         structs.HostLayout
 	Threshold [7]uint32
@@ -388,6 +395,9 @@ const (
 	AbiPfLimitsPF_RULES         AbiPfLimits = 131072
 	AbiPfLimitsPF_TABLE_ENTRIES AbiPfLimits = 1048576
 	AbiPfLimitsPF_POOLS         AbiPfLimits = 4096
+	AbiPfLimitsPF_RANGES        AbiPfLimits = 131072
+	AbiPfLimitsPF_POOL_TRIES    AbiPfLimits = 8
+	AbiPfLimitsPF_CHOICES       AbiPfLimits = 16
 	AbiPfLimitsPF_TAGS          AbiPfLimits = 1024
 	AbiPfLimitsPF_EVALUATE_MAX  AbiPfLimits = 131072
 	AbiPfLimitsPF_SETTINGS_MAX  AbiPfLimits = 1024
@@ -440,6 +450,7 @@ const (
 	AbiPfNatPF_NAT_NONE       AbiPfNat = 1
 	AbiPfNatPF_NAT_TRANSLATED AbiPfNat = 2
 	AbiPfNatPF_NAT_PASS       AbiPfNat = 3
+	AbiPfNatPF_NAT_MATCH      AbiPfNat = 4
 )
 
 type AbiPfPdesc struct {
@@ -483,7 +494,13 @@ type AbiPfPdesc struct {
 	MatchesIf   uint8
 	MatchesUser uint8
 	Spare4      uint8
+	Rcvif       uint32
+	Source      [16]uint8
+	Low         uint32
+	Span        uint32
 	Logged      [8]AbiPfLogged
+	Choices     uint32
+	Choice      [16]AbiPfChoice
 }
 
 type AbiPfPeerState uint32
@@ -506,14 +523,40 @@ const (
 )
 
 type AbiPfPool struct {
-	_       structs.HostLayout
-	Addr    [16]uint8
-	Mask    [16]uint8
-	Port    [2]uint16
-	Af      uint8
-	Bitmask uint8
-	Spare   uint16
-	Spare2  [6]uint32
+	_        structs.HostLayout
+	Ranges   [2]uint64
+	Position uint64
+	Key      [2]uint64
+	Port     [2]uint16
+	Type     uint8
+	Flags    uint8
+	Next     uint16
+	Dport    uint16
+	Spare    uint16
+	Spare2   [3]uint32
+}
+
+type AbiPfPoolFlags uint32
+
+const (
+	AbiPfPoolFlagsPF_POOL_SOURCE AbiPfPoolFlags = 1
+)
+
+type AbiPfPoolType uint32
+
+const (
+	AbiPfPoolTypePF_POOL_ROUNDROBIN AbiPfPoolType = 0
+	AbiPfPoolTypePF_POOL_BITMASK    AbiPfPoolType = 1
+	AbiPfPoolTypePF_POOL_RANDOM     AbiPfPoolType = 2
+	AbiPfPoolTypePF_POOL_SRCHASH    AbiPfPoolType = 3
+)
+
+type AbiPfRange struct {
+	_     structs.HostLayout
+	Addr  [16]uint8
+	End   uint64
+	Bits  uint32
+	Spare uint32
 }
 
 type AbiPfRoots struct {
@@ -602,7 +645,7 @@ const (
 	AbiPfRuleFlagsPFR_RETURN_ICMP AbiPfRuleFlags = 4194304
 	AbiPfRuleFlagsPFR_IF_GROUP    AbiPfRuleFlags = 8388608
 	AbiPfRuleFlagsPFR_NATPASS     AbiPfRuleFlags = 16777216
-	AbiPfRuleFlagsPFR_STATIC_PORT AbiPfRuleFlags = 33554432
+	AbiPfRuleFlagsPFR_RECEIVED    AbiPfRuleFlags = 33554432
 	AbiPfRuleFlagsPFR_LOG_ALL     AbiPfRuleFlags = 134217728
 	AbiPfRuleFlagsPFR_IF_ANY      AbiPfRuleFlags = 67108864
 	AbiPfRuleFlagsPFR_ACTIONS     AbiPfRuleFlags = 1073741824
@@ -742,6 +785,13 @@ type AbiPfTableKey6 struct {
 	Table     uint32
 	Addr      [16]uint8
 }
+
+type AbiPfTableRoute uint32
+
+const (
+	AbiPfTableRoutePF_TABLE_NOROUTE AbiPfTableRoute = 4294967294
+	AbiPfTableRoutePF_TABLE_URPF    AbiPfTableRoute = 4294967295
+)
 
 type AbiPfTimeout uint32
 

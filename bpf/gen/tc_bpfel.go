@@ -27,6 +27,7 @@ const (
 	TcMapPfLog          = "pf_log"
 	TcMapPfPdTc         = "pf_pd_tc"
 	TcMapPfPools        = "pf_pools"
+	TcMapPfRanges       = "pf_ranges"
 	TcMapPfRuleCounts   = "pf_rule_counts"
 	TcMapPfRuleEvals    = "pf_rule_evals"
 	TcMapPfRuleStates   = "pf_rule_states"
@@ -146,6 +147,7 @@ type TcMapSpecs struct {
 	PfLog          *ebpf.MapSpec `ebpf:"pf_log"`
 	PfPdTc         *ebpf.MapSpec `ebpf:"pf_pd_tc"`
 	PfPools        *ebpf.MapSpec `ebpf:"pf_pools"`
+	PfRanges       *ebpf.MapSpec `ebpf:"pf_ranges"`
 	PfRuleCounts   *ebpf.MapSpec `ebpf:"pf_rule_counts"`
 	PfRuleEvals    *ebpf.MapSpec `ebpf:"pf_rule_evals"`
 	PfRuleStates   *ebpf.MapSpec `ebpf:"pf_rule_states"`
@@ -203,6 +205,7 @@ type TcMaps struct {
 	PfLog          *ebpf.Map `ebpf:"pf_log"`
 	PfPdTc         *ebpf.Map `ebpf:"pf_pd_tc"`
 	PfPools        *ebpf.Map `ebpf:"pf_pools"`
+	PfRanges       *ebpf.Map `ebpf:"pf_ranges"`
 	PfRuleCounts   *ebpf.Map `ebpf:"pf_rule_counts"`
 	PfRuleEvals    *ebpf.Map `ebpf:"pf_rule_evals"`
 	PfRuleStates   *ebpf.Map `ebpf:"pf_rule_states"`
@@ -236,6 +239,7 @@ func (m *TcMaps) Close() error {
 		m.PfLog,
 		m.PfPdTc,
 		m.PfPools,
+		m.PfRanges,
 		m.PfRuleCounts,
 		m.PfRuleEvals,
 		m.PfRuleStates,

@@ -27,6 +27,7 @@ const (
 	XdpMapPfLog          = "pf_log"
 	XdpMapPfPdXdp        = "pf_pd_xdp"
 	XdpMapPfPools        = "pf_pools"
+	XdpMapPfRanges       = "pf_ranges"
 	XdpMapPfRuleCounts   = "pf_rule_counts"
 	XdpMapPfRuleEvals    = "pf_rule_evals"
 	XdpMapPfRuleStates   = "pf_rule_states"
@@ -145,6 +146,7 @@ type XdpMapSpecs struct {
 	PfLog          *ebpf.MapSpec `ebpf:"pf_log"`
 	PfPdXdp        *ebpf.MapSpec `ebpf:"pf_pd_xdp"`
 	PfPools        *ebpf.MapSpec `ebpf:"pf_pools"`
+	PfRanges       *ebpf.MapSpec `ebpf:"pf_ranges"`
 	PfRuleCounts   *ebpf.MapSpec `ebpf:"pf_rule_counts"`
 	PfRuleEvals    *ebpf.MapSpec `ebpf:"pf_rule_evals"`
 	PfRuleStates   *ebpf.MapSpec `ebpf:"pf_rule_states"`
@@ -203,6 +205,7 @@ type XdpMaps struct {
 	PfLog          *ebpf.Map `ebpf:"pf_log"`
 	PfPdXdp        *ebpf.Map `ebpf:"pf_pd_xdp"`
 	PfPools        *ebpf.Map `ebpf:"pf_pools"`
+	PfRanges       *ebpf.Map `ebpf:"pf_ranges"`
 	PfRuleCounts   *ebpf.Map `ebpf:"pf_rule_counts"`
 	PfRuleEvals    *ebpf.Map `ebpf:"pf_rule_evals"`
 	PfRuleStates   *ebpf.Map `ebpf:"pf_rule_states"`
@@ -237,6 +240,7 @@ func (m *XdpMaps) Close() error {
 		m.PfLog,
 		m.PfPdXdp,
 		m.PfPools,
+		m.PfRanges,
 		m.PfRuleCounts,
 		m.PfRuleEvals,
 		m.PfRuleStates,

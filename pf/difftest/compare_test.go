@@ -28,8 +28,8 @@ type trial struct {
 	firewall *reference.Firewall
 	began    time.Time
 	advanced time.Duration
-	elapsed  time.Duration // stands still while a packet is on its way
-	port     uint16        // that the data path chose last
+	elapsed  time.Duration    // stands still while a packet is on its way
+	choices  []netip.AddrPort // of the data path for the packet in hand
 	history  []string
 	failed   bool
 }
@@ -48,17 +48,19 @@ func (x *trial) Addresses(name string, modifiers conf.Modifier) []conf.TablePref
 	return hostAddresses(name, modifiers)
 }
 
-// ChoosePort takes the port that the data path took, if it was free to.
-func (x *trial) ChoosePort(low, high uint16, free func(uint16) bool) (uint16, bool) {
-	if x.port >= low && x.port <= high && free(x.port) {
-		return x.port, true
+// Chosen returns what the data path chose, one translation after the other.
+func (x *trial) Chosen() (netip.AddrPort, bool) {
+	if len(x.choices) == 0 {
+		return netip.AddrPort{}, false
 	}
-	for port := int(low); port <= int(high); port++ {
-		if free(uint16(port)) {
-			return uint16(port), true
-		}
-	}
-	return 0, false
+	chosen := x.choices[0]
+	x.choices = x.choices[1:]
+	return chosen, true
+}
+
+func (x *trial) Route(ip netip.Addr) (string, bool, bool) {
+	iface := routeOf(ip)
+	return iface, isLocal(ip), iface != "" || isLocal(ip)
 }
 
 // begin puts a ruleset in force and empties counters and states.
@@ -77,7 +79,10 @@ func (r *router) begin(build loader.Build, text string) *trial {
 	x.tags = program.Tags
 	x.trees = program.Trees > 0
 	for _, rule := range program.Rules {
-		x.slots[rule.Rule] = append(x.slots[rule.Rule], rule.Counters)
+		// A binat rule is two in the program that count as one.
+		if !slices.Contains(x.slots[rule.Rule], rule.Counters) {
+			x.slots[rule.Rule] = append(x.slots[rule.Rule], rule.Counters)
+		}
 	}
 	zero := make([]bpf.PFRuleCounters, ebpf.MustPossibleCPU())
 	for _, slots := range x.slots {
@@ -177,7 +182,7 @@ func (x *trial) send(w wire, iface string, host bool) outcome {
 		program = "if_output"
 	}
 	reason, out := x.run(x.build, program, iface, w.ip())
-	x.port = x.chosenPort()
+	x.choices = x.chosen()
 	want := x.expect(w, iface, host)
 	if reason != want.reason {
 		x.fail("left as %v, want %v", reason, want.reason)
@@ -195,6 +200,10 @@ func (x *trial) send(w wire, iface string, host bool) outcome {
 
 // expect asks the reference.
 func (x *trial) expect(w wire, iface string, host bool) outcome {
+	w.ReceivedOn = ""
+	if !host {
+		w.ReceivedOn = iface
+	}
 	if host {
 		d := x.firewall.Test(w.Packet, conf.Out, iface)
 		w.Packet = d.Packet
@@ -270,7 +279,7 @@ func (x *trial) comparePacket(out []byte, want *wire) {
 		}
 		got.Payload, expected.Payload = nil, nil
 	}
-	expected.Tag, expected.Quoted = "", nil
+	expected.Tag, expected.ReceivedOn, expected.Quoted = "", "", nil
 	if describe(got, "", false) != describe(&expected, "", false) || !bytes.Equal(got.Payload, expected.Payload) {
 		x.fail("packet out is\n  %s\nwant\n  %s", describe(got, "", false), describe(&expected, "", false))
 	}
@@ -319,18 +328,25 @@ func (x *trial) clearDescriptions() {
 	}
 }
 
-// chosenPort reads which port the data path chose for the packet's source.
-func (x *trial) chosenPort() uint16 {
+// chosen reads what the data path chose for a packet on its way.
+func (x *trial) chosen() (list []netip.AddrPort) {
 	var perCPU []bpf.PFPdesc
 	if err := x.descriptions().Lookup(uint32(0), &perCPU); err != nil {
 		x.Fatal(err)
 	}
 	for _, pd := range perCPU {
-		if pd.Nport[1] != 0 {
-			return swap16(pd.Nport[1])
+		if pd.Choices > bpf.PFChoices {
+			x.Fatalf("%d translations of one packet", pd.Choices)
+		}
+		for _, c := range pd.Choice[:pd.Choices] {
+			addr := netip.AddrFrom16(c.Addr)
+			if pd.Af == 4 {
+				addr = netip.AddrFrom4([4]byte(c.Addr[:4]))
+			}
+			list = append(list, netip.AddrPortFrom(addr, swap16(c.Port)))
 		}
 	}
-	return 0
+	return list
 }
 
 func swap16(v uint16) uint16 { return v<<8 | v>>8 }

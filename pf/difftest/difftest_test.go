@@ -36,7 +36,10 @@ var constructs = []string{
 	"keep state", "no state", "sloppy", "if-bound", "allow-opts", "return",
 	"scrub", "no scrub", "no-df", "min-ttl", "max-mss", "set-tos", "fragment to reassemble", "fragment with df",
 	"timeout of a rule", "max states of a rule",
-	"nat", "nat pass", "no nat", "rdr", "no rdr", "bitmask", "static-port",
+	"nat", "nat pass", "no nat", "rdr", "no rdr", "bitmask", "static-port", "binat", "no binat", "round-robin", "random", "source-hash",
+	"pool of (interface)", "pool of <table>", "pool of a list", "next address for a free port",
+	"nat-to of nat", "nat-to of match", "nat-to of pass", "rdr-to of rdr", "rdr-to of match", "rdr-to of pass",
+	"no-route", "urpf-failed", "received-on", "! received-on",
 	"drop short", "drop normalize", "drop state-limit", "options blocked", "fragment", "adaptive timeout", "state over", "state mismatch",
 	"icmp error of state", "icmp error translated", "icmp error out of window", "icmp error without state",
 }

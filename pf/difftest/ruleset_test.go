@@ -28,6 +28,13 @@ var (
 		"4": {"198.51.100.1", "203.0.113.100", "(em1)", "(egress)"},
 		"6": {"2001:db8:1::1", "2001:db8:1::100", "(em1)"},
 	}
+	pools = map[string][]string{
+		"4": {"{ 203.0.113.100, 203.0.113.101, 203.0.113.110/31 }", "203.0.113.96/29", "203.0.113.96/29 random", "203.0.113.96/30 round-robin",
+			"203.0.113.64/26 source-hash 0x0123456789abcdef0123456789abcdef", "<p>", "<p> round-robin", "{ 198.51.100.1, (em1) }",
+			"203.0.113.128/25 bitmask"},
+		"6": {"{ 2001:db8:1::100, 2001:db8:1::200/127 }", "2001:db8:5::/64 random", "2001:db8:5::/48", "<p>",
+			"2001:db8:5::/64 source-hash 0x0123456789abcdef0123456789abcdef", "2001:db8:5::/64 bitmask"},
+	}
 	bitmaskTargets = map[string]string{"4": "203.0.113.128/25", "6": "2001:db8:5::/64"}
 	ports          = []int{22, 53, 80, 443, 1000, 1024, 5000, 8080, 65535}
 )
@@ -38,7 +45,9 @@ type generator struct {
 	tables int
 	tagged bool // rules of this set tag packets
 	scrubs bool // it has scrub rules
-	plain  bool // it has many rules, and none that changes what others see
+	// translating says that filter rules of this set translate.
+	translating bool
+	plain       bool // it has many rules, and none that changes what others see
 }
 
 func pick[T any](g *generator, list []T) T { return list[g.IntN(len(list))] }
@@ -66,8 +75,12 @@ func (g *generator) ruleset() string {
 	if g.scrubs = g.chance(20); g.scrubs {
 		g.scrub(&b)
 	}
-	for range g.IntN(4) {
-		g.translation(&b)
+	b.WriteString("table <p> { 203.0.113.200/29, ! 203.0.113.202, 203.0.113.220, 2001:db8:6::/126, ! 2001:db8:6::1, 10.0.1.6 }\n")
+	g.translating = g.chance(60)
+	if g.chance(60) {
+		for range g.IntN(4) {
+			g.translation(&b)
+		}
 	}
 	count := 1 + g.IntN(8)
 	if g.plain = g.chance(25); g.plain {
@@ -140,13 +153,15 @@ func (g *generator) table(b *strings.Builder, i int) {
 }
 
 // address writes one side of a rule.
-func (g *generator) address(family string) string {
+func (g *generator) address(family string, source bool) string {
 	not := g.maybe(15, "! ")
 	switch n := g.IntN(10); {
 	case n < 4:
 		return "any"
-	case n < 6 && g.tables > 0:
+	case n < 5 && g.tables > 0:
 		return not + fmt.Sprintf("<t%d>", g.IntN(g.tables))
+	case n == 5 && g.chance(30):
+		return pick(g, []string{"no-route", not + "no-route", not + map[bool]string{true: "urpf-failed", false: "no-route"}[source]})
 	case n == 6:
 		return not + pick(g, []string{"(em0)", "(em1)", "(em0:network)", "(em1:network)", "(egress)"})
 	case family == "":
@@ -209,7 +224,7 @@ func (g *generator) head(b *strings.Builder, on, family string) (protocol string
 		b.WriteString(" proto " + protocol)
 	}
 	withPorts := strings.Contains(protocol, "tcp") || protocol == "udp"
-	from, to := g.address(family), g.address(family)
+	from, to := g.address(family, true), g.address(family, false)
 	if withPorts && g.chance(35) {
 		from += g.port()
 	}
@@ -246,27 +261,42 @@ func (g *generator) filter(b *strings.Builder, depth int) {
 		quick = 8
 	}
 	action := pick(g, []string{"pass", "pass", "pass", "pass", "pass", "block", "block", "match"})
+	if g.translating && g.chance(25) {
+		action = "match"
+	}
 	if g.plain && action == "match" {
 		action = "block"
 	}
 	if action == "block" {
 		action += pick(g, []string{"", "", "", " drop", " return", " return-icmp"})
 	}
-	rule.WriteString(action + pick(g, []string{"", " in", " out"}))
+	direction := pick(g, []string{"", " in", " out", " out"})
+	rule.WriteString(action + direction)
 	if !strings.HasPrefix(action, "match") {
 		rule.WriteString(g.maybe(quick, " quick"))
 	}
 	protocol := g.head(&rule, g.on(), family)
 	g.matchers(&rule, family, protocol)
-	if options := g.scrubOptions(); !strings.HasPrefix(action, "block") && len(options) > 0 && g.chance(30) {
+	translates := g.translating && family != "" && direction != "" && !strings.HasPrefix(action, "block") && g.chance(70)
+	if translates {
+		g.translateTo(&rule, family, protocol)
+	}
+	// pfctl takes no-df and random-id of IPv6 only where nothing is translated.
+	if options := g.scrubOptions(); !strings.HasPrefix(action, "block") && len(options) > 0 && g.chance(30) && !(translates && family == "6") {
 		fmt.Fprintf(&rule, " scrub (%s)", strings.Join(options, " "))
 	}
 	if action == "pass" {
-		rule.WriteString(pick(g, []string{"", "", "", "", " no state", " keep state (sloppy)", " keep state (if-bound)", " keep state (floating)",
-			fmt.Sprintf(" keep state (max %d)", 1+g.IntN(3)), fmt.Sprintf(" keep state (udp.first %d, tcp.established %d, tcp.first 40)", 10+g.IntN(90), 60+g.IntN(9000)),
-			fmt.Sprintf(" keep state (adaptive.start %d, adaptive.end %d)", 1+g.IntN(2), 4+g.IntN(4))}))
+		if !translates {
+			rule.WriteString(g.maybe(12, " no state"))
+		}
+		if !strings.HasSuffix(rule.String(), "no state") {
+			rule.WriteString(pick(g, []string{"", "", "", "", " keep state (sloppy)", " keep state (if-bound)", " keep state (floating)",
+				fmt.Sprintf(" keep state (max %d)", 1+g.IntN(3)), fmt.Sprintf(" keep state (udp.first %d, tcp.established %d, tcp.first 40)", 10+g.IntN(90), 60+g.IntN(9000)),
+				fmt.Sprintf(" keep state (adaptive.start %d, adaptive.end %d)", 1+g.IntN(2), 4+g.IntN(4))}))
+		}
 		rule.WriteString(g.maybe(20, " allow-opts"))
 	}
+	rule.WriteString(g.maybe(8, pick(g, []string{" received-on em0", " received-on em1", " received-on egress", " ! received-on em0"})))
 	g.tagOptions(&rule)
 	b.WriteString(rule.String() + "\n")
 }
@@ -318,7 +348,11 @@ func (g *generator) anchor(b *strings.Builder, depth int, family string) {
 // translation writes a nat or rdr rule.
 func (g *generator) translation(b *strings.Builder) {
 	family := g.family()
-	if g.chance(50) {
+	switch {
+	case g.chance(15):
+		g.binat(b)
+		return
+	case g.chance(50):
 		g.nat(b, family)
 		return
 	}
@@ -334,7 +368,7 @@ func (g *generator) translation(b *strings.Builder) {
 		rule.WriteString(" proto " + protocol)
 	}
 	ported, ranged := protocol == "tcp" || protocol == "udp", false
-	fmt.Fprintf(&rule, " from %s to %s", g.address(family), pick(g, append(append([]string{"any"}, prefixes[family]...), routersOwn[family]...)))
+	fmt.Fprintf(&rule, " from %s to %s", g.address(family, true), pick(g, append(append([]string{"any"}, prefixes[family]...), routersOwn[family]...)))
 	low := pick(g, ports[:len(ports)-1])
 	if ported {
 		ranged = g.chance(40)
@@ -367,6 +401,62 @@ func (g *generator) translation(b *strings.Builder) {
 	b.WriteString(rule.String() + "\n")
 }
 
+// translateTo writes nat-to and rdr-to.
+func (g *generator) translateTo(b *strings.Builder, family, protocol string) {
+	ported := strings.Contains(protocol, "tcp") || protocol == "udp"
+	kind := g.IntN(10)
+	if networks := map[string][]string{"4": {"10.0.0.0/24", "192.0.2.0/24"}, "6": {"2001:db8::/64", "2001:db8:a::/64"}}[family]; g.chance(10) {
+		// One network into another, as the halves of binat-to.
+		fmt.Fprintf(b, " nat-to %s static-port", networks[g.IntN(2)])
+		return
+	}
+	if kind < 6 {
+		target := pick(g, natTargets[family])
+		if g.chance(50) {
+			target = pick(g, pools[family])
+		}
+		b.WriteString(" nat-to " + withPort(target, pick(g, []string{"", "", " static-port", " port 2000:2003", " port 3000:9000", " port 4000"})))
+	}
+	if kind > 4 {
+		target := pick(g, append(hosts[pick(g, []string{inside, outside})+family], routersOwn[family]...))
+		if g.chance(30) {
+			target = pick(g, pools[family])
+		}
+		b.WriteString(" rdr-to " + withPort(target, g.maybe(60*btoi(ported), pick(g, []string{" port 80", " port 8080", " port 1000:1004"}))))
+	}
+}
+
+// withPort puts a port, or an option behind it, where the grammar wants it:
+// between the addresses of a pool and its type.
+func withPort(target, port string) string {
+	for _, kind := range []string{" random", " round-robin", " source-hash", " bitmask"} {
+		if i := strings.Index(target, kind); i >= 0 {
+			return target[:i] + port + target[i:]
+		}
+	}
+	return target + port
+}
+
+// binat writes binat rules.
+func (g *generator) binat(b *strings.Builder) {
+	rule := func() string {
+		inside := pick(g, []string{"192.0.2.9", "192.0.2.10", "10.0.0.5", "10.0.0.0/24", "192.0.2.0/24", "2001:db8::9", "2001:db8::/64"})
+		to := map[string][]string{"192.0.2.9": {"203.0.113.90", "(em1:0)"}, "192.0.2.10": {"203.0.113.91"}, "10.0.0.5": {"203.0.113.92"},
+			"10.0.0.0/24": {"203.0.113.0/24"}, "192.0.2.0/24": {"203.0.114.0/24"}, "2001:db8::9": {"2001:db8:5::9"}, "2001:db8::/64": {"2001:db8:6::/64"}}
+		on := pick(g, []string{"em1", "em1", "egress", "em0"})
+		peer := pick(g, []string{"any", "any", "203.0.113.7", "! 203.0.113.8"})
+		if strings.Contains(inside, ":") {
+			peer = "any"
+		}
+		if g.chance(15) {
+			return fmt.Sprintf("no binat on %s from %s to %s\n", on, inside, peer)
+		}
+		return fmt.Sprintf("binat on %s from %s to %s -> %s\n", on, inside, peer, pick(g, to[inside]))
+	}
+	b.WriteString(rule())
+	b.WriteString(g.maybe(40, rule()))
+}
+
 func (g *generator) nat(b *strings.Builder, family string) {
 	no := g.chance(10)
 	b.WriteString(g.maybe(100*btoi(no), "no ") + "nat" + g.maybe(15*btoi(!no), " pass"))
@@ -384,7 +474,10 @@ func (g *generator) nat(b *strings.Builder, family string) {
 			b.WriteString(" -> " + target + g.maybe(30, " port 2000:2002") + " bitmask" + "\n")
 			return
 		}
-		b.WriteString(" -> " + target + pick(g, []string{"", "", " static-port", " port 2000:2003", " port 3000:9000", " port 4000"}))
+		if g.chance(40) {
+			target = pick(g, pools[family])
+		}
+		b.WriteString(" -> " + withPort(target, pick(g, []string{"", "", " static-port", " port 2000:2003", " port 3000:9000", " port 4000"})))
 	}
 	b.WriteString("\n")
 }

@@ -33,6 +33,7 @@ type Maps struct {
 	RuleCounts *ebpf.Map
 	RuleEvals  *ebpf.Map
 	Pools      *ebpf.Map
+	Ranges     *ebpf.Map
 	Set        *ebpf.Map
 	Stats      *ebpf.Map
 	Table      *ebpf.Map
@@ -67,6 +68,7 @@ type Engine struct {
 	states     *stateTable
 	head       *bpf.Array[bpf.PFStateHead]
 	pools      *bpf.Array[bpf.PFPool]
+	ranges     *rangeSpace
 	settings   *bpf.Array[bpf.PFSettings]
 	actions    *bpf.Array[bpf.PFActions]
 	clock      *clock
@@ -102,6 +104,11 @@ func New(maps Maps, config Configuration, interfaces Interfaces) (*Engine, error
 	if e.pools, err = bpf.MapArray[bpf.PFPool](maps.Pools); err != nil {
 		return nil, errors.Join(err, e.Close())
 	}
+	ranges, err := bpf.MapArray[bpf.PFRange](maps.Ranges)
+	if err != nil {
+		return nil, errors.Join(err, e.Close())
+	}
+	e.ranges = newRangeSpace(ranges, e.pools.Values)
 	if e.settings, err = bpf.MapArray[bpf.PFSettings](maps.Set); err != nil {
 		return nil, errors.Join(err, e.Close())
 	}
@@ -126,6 +133,9 @@ func (e *Engine) Close() error {
 	}
 	if e.pools != nil {
 		errs = append(errs, e.pools.Close())
+	}
+	if e.ranges != nil {
+		errs = append(errs, e.ranges.array.Close())
 	}
 	if e.settings != nil {
 		errs = append(errs, e.settings.Close())
@@ -327,11 +337,11 @@ func (e *Engine) lines(p *program.Program, numbers map[uint32]uint32, poolBase u
 	for _, list := range p.Ranges {
 		for i := list.First; i < list.First+list.Count; i++ {
 			r := (*bpf.PFRule)(unsafe.Pointer(&lines[i]))
-			if r.Flags&bpf.PfrSrcTable != 0 {
-				r.Saddr = bigEndian(numbers[bigEndian(r.Saddr)])
+			if n := bigEndian(r.Saddr); r.Flags&bpf.PfrSrcTable != 0 && n < bpf.PFTableNoroute {
+				r.Saddr = bigEndian(numbers[n])
 			}
-			if r.Flags&bpf.PfrDstTable != 0 {
-				r.Daddr = bigEndian(numbers[bigEndian(r.Daddr)])
+			if n := bigEndian(r.Daddr); r.Flags&bpf.PfrDstTable != 0 && n < bpf.PFTableNoroute {
+				r.Daddr = bigEndian(numbers[n])
 			}
 			if r.Pool != 0 {
 				r.Pool += poolBase

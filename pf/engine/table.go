@@ -258,7 +258,7 @@ func (e *Engine) addEntries(t *table, list []conf.TablePrefix) error {
 	for _, p := range list {
 		t.entries[p.Prefix] = entry{not: p.Not, cleared: at}
 	}
-	return nil
+	return e.tableChanged(t)
 }
 
 func (e *Engine) removeEntries(t *table, list []conf.TablePrefix) error {
@@ -268,5 +268,5 @@ func (e *Engine) removeEntries(t *table, list []conf.TablePrefix) error {
 	for _, p := range list {
 		delete(t.entries, p.Prefix)
 	}
-	return nil
+	return e.tableChanged(t)
 }

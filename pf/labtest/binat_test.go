@@ -48,3 +48,21 @@ func TestBinat(t *testing.T) {
 		}
 	})
 }
+
+// binat in an anchor, and what no binat takes out.
+func TestBinatAnchor(t *testing.T) {
+	s := newSite(t, "tc")
+	s.Right.MustRun(t, "ip", "route", "add", "203.0.113.0/24", "via", "198.51.100.1")
+	s.pfctl("-e -f " + s.file("no binat on em1 inet proto tcp from 192.0.2.2 to any\nbinat-anchor foo\npass\n"))
+	s.pfctlIn("binat on em1 inet from 192.0.2.2 to any -> 203.0.113.2\n", "-a foo -f -")
+	if peer := peerSeen(t, s.Left, s.Right, right+":7000", right+":7000"); peer.String() != "192.0.2.2" {
+		t.Errorf("no binat: right saw %v", peer)
+	}
+	if _, err := s.Right.Run("ping", "-c", "1", "-W", "2", "203.0.113.2"); err != nil {
+		t.Errorf("from outside: %v", err)
+	}
+	s.mustPing(right, true, "from inside")
+	if states := s.pfctl("-ss"); !strings.Contains(states, "icmp 203.0.113.2:") {
+		t.Errorf("-ss: %s", states)
+	}
+}

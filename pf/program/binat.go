@@ -2,18 +2,24 @@ package program
 
 import "github.com/bsdnet/bsdnet/pf/conf"
 
-// binat compiles binat rules of the main ruleset as what they mean: a nat rule
-// that keeps ports for one direction and a rdr rule for the other, before all
-// others of their kind. Both count as the one rule.
-func (c *compiler) binat(rules []*conf.Rule) (nat, rdr []*conf.Rule) {
-	for _, r := range rules {
-		if r.Anchor != nil {
-			c.unsupported(r.Pos, "binat-anchor")
-			continue
-		}
+// binatRules are the binat rules of an anchor as what they mean.
+type binatRules struct{ nat, rdr []*conf.Rule }
+
+// binat compiles the binat rules of an anchor as what they mean: a nat rule
+// that keeps ports for one direction and a rdr rule for the other. Both count
+// as the one rule.
+func (c *compiler) binat(anchor *conf.Anchor) binatRules {
+	if known, ok := c.binatOf[anchor]; ok {
+		return known
+	}
+	var rules binatRules
+	for _, r := range anchor.Binat {
 		out, in := *r, *r
 		out.Action, in.Action = conf.NoNat, conf.NoRdr
-		if r.Action == conf.Binat {
+		switch {
+		case r.Anchor != nil:
+			in.Src, in.Dst = r.Dst, conf.RuleAddr{} // what its rules translate to is asked by them
+		case r.Action == conf.Binat:
 			if r.Nat == nil || len(r.Nat.Addrs) != 1 || r.Src.Addr.Kind != conf.AddrPrefix {
 				c.unsupported(r.Pos, "this form of binat")
 				continue
@@ -26,9 +32,10 @@ func (c *compiler) binat(rules []*conf.Rule) (nat, rdr []*conf.Rule) {
 			in.Rdr = &conf.Pool{Addrs: []conf.PoolAddr{inside}, Type: conf.PoolBitmask}
 		}
 		c.origin[&out], c.origin[&in] = r, r
-		nat, rdr = append(nat, &out), append(rdr, &in)
+		rules.nat, rules.rdr = append(rules.nat, &out), append(rules.rdr, &in)
 	}
-	return nat, rdr
+	c.binatOf[anchor] = rules
+	return rules
 }
 
 // written is the rule of the ruleset that a compiled one stands for.

@@ -75,13 +75,23 @@ type Table struct {
 	References int
 }
 
-// Pool is where a rule translates to.
+// Pool is where a rule translates to. Next of PFPool is a number among the
+// program's, from 1 on.
 type Pool struct {
 	bpf.PFPool
-	// Interface and Modifiers are set when the address is that of an interface.
+	Members []PoolMember
+	// Family is that of the addresses; those of others are left out.
+	Family conf.AddressFamily
+}
+
+// PoolMember is a prefix of a pool, an interface or a table, whose addresses
+// may change.
+type PoolMember struct {
+	Prefix    netip.Prefix
+	Weight    uint16 // 0 is 1
 	Interface string
 	Modifiers conf.Modifier
-	Family    conf.AddressFamily
+	Table     *Table
 }
 
 // Warning is something that the ruleset names and the host lacks.
@@ -113,7 +123,9 @@ type compiler struct {
 	// origin is the binat rule that a rule was made of, and binats its identity.
 	origin map[*conf.Rule]*conf.Rule
 	binats map[*conf.Rule]Identity
-	errs   []error
+	// binatOf are the binat rules of each anchor as they are compiled.
+	binatOf map[*conf.Anchor]binatRules
+	errs    []error
 	// logMatches says that a rule may want every rule behind it logged, so that
 	// all have to be looked at.
 	logMatches bool
@@ -125,26 +137,18 @@ func Compile(rs *conf.Ruleset, env Environment) (*Program, []error) {
 	c := &compiler{
 		env: env, rs: rs, program: &Program{}, tables: make(map[string]*Table),
 		tags: make(map[string]uint16), seen: make(map[Identity]int),
-		origin: make(map[*conf.Rule]*conf.Rule), binats: make(map[*conf.Rule]Identity),
+		origin: make(map[*conf.Rule]*conf.Rule), binats: make(map[*conf.Rule]Identity), binatOf: make(map[*conf.Anchor]binatRules),
 	}
 	c.options()
 	c.logMatches = logsMatches(rs)
 	c.declare(rs.Main)
 	var head bpf.PFRuleset
 	c.program.Lines = make([]Line, 1)
-	natOfBinat, rdrOfBinat := c.binat(rs.Main.Binat)
-	head.Nat, head.NatCount = c.list(rs.Main, true, func(a *conf.Anchor) []*conf.Rule {
-		if a == rs.Main {
-			return slices.Concat(natOfBinat, a.Nat)
-		}
-		return a.Nat
-	})
-	head.Rdr, head.RdrCount = c.list(rs.Main, true, func(a *conf.Anchor) []*conf.Rule {
-		if a == rs.Main {
-			return slices.Concat(rdrOfBinat, a.Rdr)
-		}
-		return a.Rdr
-	})
+	// binat rules come before all others.
+	head.Nat, head.NatCount = c.list(rs.Main, true,
+		func(a *conf.Anchor) []*conf.Rule { return c.binat(a).nat }, func(a *conf.Anchor) []*conf.Rule { return a.Nat })
+	head.Rdr, head.RdrCount = c.list(rs.Main, true,
+		func(a *conf.Anchor) []*conf.Rule { return c.binat(a).rdr }, func(a *conf.Anchor) []*conf.Rule { return a.Rdr })
 	head.Scrub, head.ScrubCount = c.list(rs.Main, true, func(a *conf.Anchor) []*conf.Rule { return a.Scrub })
 	head.Filter, head.FilterCount = c.list(rs.Main, false, func(a *conf.Anchor) []*conf.Rule { return a.Filter })
 	if rs.Options.StatePolicy {
@@ -202,7 +206,7 @@ func (c *compiler) newTable() *Table {
 	return t
 }
 
-// list is one list of rules on its way into lines.
+// list is a list of rules on its way into lines.
 type list struct {
 	rules func(*conf.Anchor) []*conf.Rule
 	first uint32 // its first line
@@ -211,12 +215,15 @@ type list struct {
 	runs  []run
 }
 
-// list compiles one list of an anchor with all that it calls; it returns the
-// first line and the number of lines. What does not fit in the
-// line of a rule follows the list, and then the trees. With first, the first match decides.
-func (c *compiler) list(anchor *conf.Anchor, firstMatch bool, rules func(*conf.Anchor) []*conf.Rule) (first, count uint32) {
-	l := &list{rules: rules, first: uint32(len(c.program.Lines))}
-	c.anchor(anchor, l)
+// list compiles lists of an anchor, one after the other, with all that they
+// call; it returns the first line and the number of lines. What does not
+// fit in the line of a rule follows the list, and then the trees. With first,
+// the first match decides.
+func (c *compiler) list(anchor *conf.Anchor, firstMatch bool, lists ...func(*conf.Anchor) []*conf.Rule) (first, count uint32) {
+	l := &list{first: uint32(len(c.program.Lines))}
+	for _, l.rules = range lists {
+		c.anchor(anchor, l)
+	}
 	first, count = l.first, uint32(len(l.lines))
 	for i := range l.lines {
 		if l.lines[i].Ext != 0 {
@@ -258,7 +265,7 @@ func (c *compiler) anchor(anchor *conf.Anchor, l *list) {
 		compiled[i] = line
 	}
 	for i := 0; i < len(rules); {
-		if n := plainRun(compiled[i:]); n > 0 && !c.logMatches {
+		if n := plainRun(compiled[i:untilReceived(rules, i)]); n > 0 && !c.logMatches {
 			at := l.next()
 			l.runs = append(l.runs, run{tree: at, count: uint32(n)})
 			l.lines = append(l.lines, bpf.PFRule{Action: uint8(bpf.PFTree), Skip: at + 1 + uint32(n)})
@@ -266,25 +273,51 @@ func (c *compiler) anchor(anchor *conf.Anchor, l *list) {
 			i += n
 			continue
 		}
-		if rules[i].Anchor != nil {
-			c.call(rules[i].Anchor, compiled[i], l)
+		if rules[i].ReceivedOn != "" {
+			c.received(rules[i], compiled[i], l)
 		} else {
-			l.lines = append(l.lines, compiled[i])
+			c.place(rules[i], compiled[i], l)
 		}
 		i++
 	}
 }
 
+// untilReceived is the place of the next rule that asks where a packet came in.
+func untilReceived(rules []*conf.Rule, from int) int {
+	for from < len(rules) && rules[from].ReceivedOn == "" {
+		from++
+	}
+	return from
+}
+
+// place appends a rule.
+func (c *compiler) place(rule *conf.Rule, line bpf.PFRule, l *list) {
+	if rule.Anchor == nil {
+		l.lines = append(l.lines, line)
+		return
+	}
+	c.call(line, l, func() {
+		for _, called := range c.called(rule.Anchor) {
+			c.anchor(called, l)
+		}
+	})
+}
+
+// received appends a rule inside of a call that asks where a packet came in.
+func (c *compiler) received(rule *conf.Rule, line bpf.PFRule, l *list) {
+	call := bpf.PFRule{Action: uint8(bpf.PFAnchor), Flags: bpf.PfrIn | bpf.PfrOut | bpf.PfrReceived, Ifslot: bpf.IfnetSlots, Number: line.Number}
+	c.iface(rule.Pos, rule.ReceivedOn, rule.ReceivedOnNot, &call)
+	c.call(call, l, func() { c.place(rule, line, l) })
+}
+
 // next is the line of the next rule.
 func (l *list) next() uint32 { return l.first + uint32(len(l.lines)) }
 
-// call appends an anchor rule, the rules of what it calls, and their end.
-func (c *compiler) call(call *conf.AnchorCall, line bpf.PFRule, l *list) {
+// call appends a line that calls rules, those rules, and their end.
+func (c *compiler) call(line bpf.PFRule, l *list, rules func()) {
 	begin := l.next()
 	l.lines = append(l.lines, line)
-	for _, called := range c.called(call) {
-		c.anchor(called, l)
-	}
+	rules()
 	end := bpf.PFRule{Action: uint8(bpf.PFAnchorEnd), Flags: line.Flags & bpf.PfrQuick, Skip: begin, Number: line.Number}
 	l.lines = append(l.lines, end)
 	l.lines[begin-l.first].Skip = l.next()

@@ -35,7 +35,6 @@ func (c *compiler) refuse(r *conf.Rule) {
 	}{
 		{r.Log != 0 && (r.Anchor != nil || r.Action != conf.Pass && r.Action != conf.Block && r.Action != conf.Match), "log on a rule of this kind"},
 		{r.RoutingDomain != 0, "on rdomain"},
-		{r.ReceivedOn != "", "received-on"},
 		{r.OS != "", "os"},
 		{r.User.Op != conf.OpNone, "user"},
 		{r.Group.Op != conf.OpNone, "group"},
@@ -57,7 +56,6 @@ func (c *compiler) refuse(r *conf.Rule) {
 		{r.Divert.Kind != conf.DivertNone || r.DivertPacket != 0, "divert"},
 		{r.RouteKind != conf.RouteNone, r.RouteKind.String()},
 		{r.NewFamily != conf.Unspecified, "af-to"},
-		{(r.Nat != nil || r.Rdr != nil) && r.Action != conf.Nat && r.Action != conf.Rdr, "translation in a filter rule"},
 	} {
 		if check.present {
 			c.unsupported(r.Pos, check.what)
@@ -81,11 +79,6 @@ func (c *compiler) options() {
 		}
 	}
 	rs.Main.Walk(func(a *conf.Anchor) {
-		for _, r := range a.Binat {
-			if a != rs.Main {
-				c.unsupported(r.Pos, "binat in an anchor")
-			}
-		}
 		for _, r := range a.Ether {
 			c.unsupported(r.Pos, "ether")
 		}

@@ -45,7 +45,7 @@ func (c *compiler) rule(anchor *conf.Anchor, r *conf.Rule) (bpf.PFRule, *bpf.PFR
 	}
 	line.Tag, line.Tagged = c.tag(r.Tag), c.tag(r.Tagged)
 	line.Probability = r.Probability
-	c.iface(r, &line)
+	c.iface(r.Pos, r.Interface, r.InterfaceNot, &line)
 
 	ext := &bpf.PFRuleExt{}
 	src := c.address(anchor, r, &r.Src, true, &line, ext)
@@ -53,7 +53,7 @@ func (c *compiler) rule(anchor *conf.Anchor, r *conf.Rule) (bpf.PFRule, *bpf.PFR
 	line.Sport = c.port(r.Src.Port, bpf.PfrSport, bpf.PfrSportNot, &line.Flags)
 	line.Dport = c.port(r.Dst.Port, bpf.PfrDport, bpf.PfrDportNot, &line.Flags)
 	if r.Anchor == nil {
-		c.pool(r, &line)
+		c.pools(anchor, r, &line)
 	}
 	identity := c.identify(anchor, r)
 	slot, err := c.env.Counters(identity)
@@ -111,28 +111,28 @@ func (c *compiler) action(r *conf.Rule) uint8 {
 
 // iface compiles what a rule says of the interface. One that is not there
 // never matches, and is warned of; it will match when it comes.
-func (c *compiler) iface(r *conf.Rule, line *bpf.PFRule) {
-	if r.Interface == "" {
+func (c *compiler) iface(pos conf.Position, name string, not bool, line *bpf.PFRule) {
+	if name == "" {
 		return
 	}
-	if r.InterfaceNot {
+	if not {
 		line.Flags |= bpf.PfrIfNot
 	}
-	if r.Interface == "any" {
+	if name == "any" {
 		line.Flags |= bpf.PfrIfAny
 		return
 	}
-	if slot, ok := c.env.Slot(r.Interface); ok {
+	if slot, ok := c.env.Slot(name); ok {
 		line.Ifslot = slot
 		return
 	}
-	if bit, ok := c.env.Group(r.Interface); ok {
+	if bit, ok := c.env.Group(name); ok {
 		line.Flags |= bpf.PfrIfGroup
 		line.Ifslot = bit
 		return
 	}
 	line.Ifslot = never
-	c.program.Warnings = append(c.program.Warnings, Warning{r.Pos, fmt.Sprintf("interface %s does not exist", r.Interface)})
+	c.program.Warnings = append(c.program.Warnings, Warning{pos, fmt.Sprintf("interface %s does not exist", name)})
 }
 
 // address compiles one side of a rule; it reports whether ext is used.
@@ -170,6 +170,10 @@ func (c *compiler) address(anchor *conf.Anchor, r *conf.Rule, a *conf.RuleAddr, 
 		table = c.interfaceTable(a.Addr.Name, a.Addr.Modifiers)
 	case conf.AddrTable:
 		table = c.findTable(anchor.Path, a.Addr.Name)
+	case conf.AddrNoRoute:
+		table = &Table{Number: bpf.PFTableNoroute}
+	case conf.AddrURPFFailed:
+		table = &Table{Number: bpf.PFTableUrpf}
 	default:
 		c.unsupported(r.Pos, a.Addr.Kind.String())
 		return false
@@ -238,69 +242,6 @@ func (c *compiler) port(p conf.PortRange, has, not uint32, flags *uint32) [2]uin
 		return [2]uint16{p.Low, p.High}
 	}
 	return [2]uint16{p.Low, p.High}
-}
-
-// pool compiles where a translation rule translates to.
-func (c *compiler) pool(r *conf.Rule, line *bpf.PFRule) {
-	from := r.Nat
-	if r.Action == conf.Rdr {
-		from = r.Rdr
-	}
-	if r.Action != conf.Nat && r.Action != conf.Rdr || from == nil {
-		return
-	}
-	if len(from.Addrs) != 1 || from.Type != conf.PoolNone && from.Type != conf.PoolRoundRobin && from.Type != conf.PoolBitmask {
-		c.unsupported(r.Pos, "a pool of several addresses")
-		return
-	}
-	p := &Pool{Family: r.Family}
-	a := from.Addrs[0].Addr
-	switch a.Kind {
-	case conf.AddrPrefix:
-		p.Af = family(conf.Inet)
-		if a.IP.Is6() {
-			p.Af = family(conf.Inet6)
-		}
-		copy(p.Addr[:], a.IP.AsSlice())
-		if int(a.Bits) < a.IP.BitLen() {
-			if from.Type != conf.PoolBitmask {
-				c.unsupported(r.Pos, "a pool of several addresses")
-				return
-			}
-			p.Bitmask = 1
-			if a.IP.Is4() {
-				binary.NativeEndian.PutUint32(p.Mask[:], prefixMask4(int(a.Bits)))
-			} else {
-				p.Mask = prefixMask6(int(a.Bits))
-			}
-		} else {
-			p.Mask = prefixMask6(128)
-		}
-	case conf.AddrInterface:
-		if a.Modifiers&conf.ModNetwork != 0 {
-			c.unsupported(r.Pos, "a pool of several addresses")
-			return
-		}
-		p.Interface, p.Modifiers = a.Name, a.Modifiers
-		p.Mask = prefixMask6(128)
-	default:
-		c.unsupported(r.Pos, "a pool of kind "+a.Kind.String())
-		return
-	}
-	if from.StickyAddress || from.EndpointIndependent || from.MAPE != (conf.MAPE{}) {
-		c.unsupported(r.Pos, "this option of a pool")
-	}
-	p.Port = [2]uint16{from.PortLow, from.PortHigh}
-	if r.Action == conf.Nat && from.PortLow == 0 && from.PortHigh == 0 {
-		line.Flags |= bpf.PfrStaticPort
-	}
-	if len(c.program.Pools) >= int(bpf.PFPools)-1 {
-		c.errs = append(c.errs, fmt.Errorf("%s:%d: more than %d translations", r.Pos.File, r.Pos.Line, bpf.PFPools-1))
-		return
-	}
-	c.program.Pools = append(c.program.Pools, p)
-	line.Pool = uint16(len(c.program.Pools)) // 0 is none
-	line.Flags |= bpf.PfrKeepState
 }
 
 // rangePrefixes returns the fewest prefixes that cover exactly the addresses

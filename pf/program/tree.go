@@ -135,7 +135,7 @@ func ruleBox(r *bpf.PFRule, ext *bpf.PFRuleExt, six bool) treeRule {
 // unconditional are the flags that do not narrow what a rule matches beyond
 // its box.
 const unconditional = bpf.PfrQuick | bpf.PfrIn | bpf.PfrOut | bpf.PfrKeepState | bpf.PfrSloppy | bpf.PfrIfbound |
-	bpf.PfrAllowopts | bpf.PfrLog | bpf.PfrLogAll | bpf.PfrReturnRst | bpf.PfrReturnICMP | bpf.PfrNatpass | bpf.PfrStaticPort | bpf.PfrActions
+	bpf.PfrAllowopts | bpf.PfrLog | bpf.PfrLogAll | bpf.PfrReturnRst | bpf.PfrReturnICMP | bpf.PfrNatpass | bpf.PfrActions
 
 // swap turns a word between the host's order and the network's.
 func swap(v uint32) uint32 {

@@ -6,34 +6,22 @@ import "github.com/bsdnet/bsdnet/pf/conf"
 // filter rules see the packet as it will be, then a state is made.
 func (f *Firewall) filter(packet Packet, dir conf.Direction, iface string) Decision {
 	d := Decision{Pass: true, Reason: Matched, Packet: packet}
-	if !packet.Fragment {
-		d.Translation = f.translation(&d.Packet, dir, iface)
-		if d.Translation != nil && !f.newEnds(d.Translation, &d.Packet, dir, iface) {
-			d.Pass, d.Reason = false, Untranslated
-			f.use("translation failed")
-			return d
-		}
-		if keyOf(&d.Packet, dir) == keyOf(&packet, dir) {
-			d.Translation = nil // into itself: as if no rule had matched
-		}
+	actions, ok := f.decide(&d, packet, dir, iface)
+	if !ok {
+		d.Pass, d.Reason = false, Untranslated
+		f.use("translation failed")
+		return d
 	}
-	var actions Actions
-	if d.Translation == nil || !d.Translation.NatPass {
-		e := &evaluation{f: f, packet: &d.Packet, dir: dir, iface: iface}
-		e.walk(f.rules.Main, func(a *conf.Anchor) []*conf.Rule { return a.Filter })
-		d.Rule, actions = e.rule, e.actions
-		if e.rule != nil {
-			actions.add(e.rule)
-		}
-	} else {
-		f.use("nat pass")
+	translated := keyOf(&d.Packet, dir) != keyOf(&packet, dir)
+	if !translated {
+		d.Translation = nil
 	}
 	if r := d.Rule; r != nil && r.Action == conf.Block {
 		f.count(r, &packet, dir)
 		d.Pass, d.Answer = false, r.Return
 		return d
 	}
-	keep := d.Translation != nil || d.Rule != nil && d.Rule.State != conf.StateNone
+	keep := translated || d.Rule != nil && d.Rule.State != conf.StateNone
 	if keep && !packet.Fragment && !packet.icmpError() {
 		if reason := f.insert(&d, packet, actions, dir, iface); reason != "" {
 			f.use("drop " + string(reason))
@@ -55,6 +43,42 @@ func (f *Firewall) filter(packet Packet, dir conf.Direction, iface string) Decis
 	}
 	f.scrub(&d.Packet, &actions)
 	return d
+}
+
+// decide finds the rules of a packet: the translation rule, then the filter
+// rules, which see the packet as it is so far. It returns false if there is no
+// address or port for a translation.
+func (f *Firewall) decide(d *Decision, packet Packet, dir conf.Direction, iface string) (actions Actions, ok bool) {
+	if !packet.Fragment {
+		r, anchor := f.translation(&d.Packet, dir, iface)
+		if r != nil && !f.translate(anchor, r, &d.Packet, dir, iface) {
+			return actions, false
+		}
+		if keyOf(&d.Packet, dir) != keyOf(&packet, dir) { // else as if no rule had matched
+			d.Translation = r
+		}
+	}
+	if d.Translation != nil && d.Translation.NatPass {
+		f.use("nat pass")
+		return actions, true
+	}
+	e := &evaluation{f: f, packet: &d.Packet, dir: dir, iface: iface}
+	e.walk(f.rules.Main, func(a *conf.Anchor) []*conf.Rule { return a.Filter })
+	if e.untranslated {
+		return actions, false
+	}
+	d.Rule, actions = e.rule, e.actions
+	if e.rule != nil {
+		actions.add(e.rule)
+	}
+	if e.translation != nil {
+		d.Translation = e.translation
+	}
+	if r := d.Rule; r != nil && r.Action == conf.Pass && (r.Nat != nil || r.Rdr != nil) && !packet.Fragment {
+		d.Translation = nil // the rule counts the state's packets as its own
+		return actions, f.translate(e.anchor, r, &d.Packet, dir, iface)
+	}
+	return actions, true
 }
 
 // insert makes the state of the packet in hand.

@@ -1,6 +1,7 @@
 package reference
 
 import (
+	"net/netip"
 	"time"
 
 	"github.com/bsdnet/bsdnet/pf/conf"
@@ -14,9 +15,12 @@ type Environment interface {
 	InGroup(name, group string) bool
 	// Addresses of an interface or of a group's, as modifiers select them.
 	Addresses(name string, modifiers conf.Modifier) []conf.TablePrefix
-	// ChoosePort picks the port of a translation among those from low to high
-	// that are free; ok is false when it finds none.
-	ChoosePort(low, high uint16, free func(port uint16) bool) (port uint16, ok bool)
+	// Chosen returns what the packet's next translation chose where the choice
+	// is free: an address or port that chance decides. Not ok: it is open.
+	Chosen() (chosen netip.AddrPort, ok bool)
+	// Route returns the interface that leads to an address; local is whether
+	// the address is the host's own, ok whether there is a route.
+	Route(ip netip.Addr) (iface string, local, ok bool)
 	// Now is the time that states are measured by.
 	Now() time.Duration
 }
@@ -67,6 +71,8 @@ type Firewall struct {
 	rules  *conf.Ruleset
 	env    Environment
 	states []*State
+	// positions are the addresses that each pool has given out in turn.
+	positions map[poolOf]uint64
 
 	// Counts are the counters by rule; nil is the default rule.
 	Counts map[*conf.Rule]*Counters
@@ -76,7 +82,8 @@ type Firewall struct {
 
 // New returns a firewall without states.
 func New(rules *conf.Ruleset, env Environment) *Firewall {
-	return &Firewall{rules: rules, env: env, Counts: make(map[*conf.Rule]*Counters), Uses: make(map[string]int)}
+	return &Firewall{rules: rules, env: env, positions: make(map[poolOf]uint64),
+		Counts: make(map[*conf.Rule]*Counters), Uses: make(map[string]int)}
 }
 
 // States returns the states that have not been removed, expired or not.

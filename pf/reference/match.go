@@ -14,9 +14,14 @@ type evaluation struct {
 	iface  string
 	first  bool // the first rule that matches decides
 
-	rule    *conf.Rule // decides so far
-	found   int        // rules that decided, one after the other
-	actions Actions    // of match rules
+	rule   *conf.Rule   // decides so far
+	anchor *conf.Anchor // that rule is in
+	found  int          // rules that decided, one after the other
+
+	actions Actions // of match rules
+
+	translation  *conf.Rule // match rule that translated last
+	untranslated bool       // or could not
 }
 
 // walk goes through the rules of an anchor; it returns true when a rule ended
@@ -39,9 +44,17 @@ func (e *evaluation) walk(a *conf.Anchor, list func(*conf.Anchor) []*conf.Rule) 
 		if r.Action == conf.Match {
 			e.f.use("match")
 			e.actions.add(r)
+			if (r.Nat == nil && r.Rdr == nil) || e.packet.Fragment {
+				continue
+			}
+			if !e.f.translate(a, r, e.packet, e.dir, e.iface) {
+				e.untranslated = true
+				return true
+			}
+			e.translation = r
 			continue
 		}
-		e.rule = r
+		e.rule, e.anchor = r, a
 		e.found++
 		if e.first || r.Quick {
 			return true
@@ -92,13 +105,22 @@ func (f *Firewall) called(call *conf.AnchorCall) []*conf.Anchor {
 // matches asks a packet all that a rule asks.
 func (e *evaluation) matches(a *conf.Anchor, r *conf.Rule) bool {
 	p := e.packet
+	src, dst := r.Src, r.Dst
+	if r.Action == conf.Binat && e.dir == conf.In {
+		// Seen from outside.
+		src, dst = r.Dst, conf.RuleAddr{}
+		if r.Anchor == nil {
+			dst.Addr = r.Nat.Addrs[0].Addr
+		}
+	}
 	switch {
 	case r.Direction != conf.InOut && r.Direction != e.dir,
 		r.Family != conf.Unspecified && r.Family != p.Family(),
 		r.Protocol != 0 && r.Protocol != p.Protocol,
-		!e.interfaceMatches(r),
-		!e.addressMatches(a, &r.Src, p.Src),
-		!e.addressMatches(a, &r.Dst, p.Dst),
+		!e.interfaceMatches(r.Interface, r.InterfaceNot, e.iface),
+		!e.interfaceMatches(r.ReceivedOn, r.ReceivedOnNot, p.ReceivedOn),
+		!e.addressMatches(a, &src, p.Src),
+		!e.addressMatches(a, &dst, p.Dst),
 		r.TOS != 0 && r.TOS != p.TOS,
 		r.Fragment && !p.Fragment,
 		r.Tagged != "" && (p.Tag == r.Tagged) == r.TaggedNot:
@@ -148,14 +170,19 @@ func portMatches(r conf.PortRange, port uint16) bool {
 	return r.Op.Matches(uint32(port), uint32(r.Low), uint32(r.High))
 }
 
-func (e *evaluation) interfaceMatches(r *conf.Rule) bool {
-	switch r.Interface {
+// interfaceMatches asks an interface for what a rule says of one. None, that
+// of the host's own packets before they leave, is only what is negated.
+func (e *evaluation) interfaceMatches(name string, not bool, iface string) bool {
+	match := iface != ""
+	switch name {
 	case "":
 		return true
 	case "any":
-		return !e.f.env.Loopback(e.iface)
+		match = match && !e.f.env.Loopback(iface)
+	default:
+		match = match && e.f.isInterface(name, iface)
 	}
-	return e.f.isInterface(r.Interface, e.iface) != r.InterfaceNot
+	return match != not
 }
 
 func (e *evaluation) addressMatches(a *conf.Anchor, side *conf.RuleAddr, ip netip.Addr) bool {
@@ -174,8 +201,28 @@ func (e *evaluation) contains(a *conf.Anchor, addr conf.Addr, ip netip.Addr) boo
 		return longest(e.f.env.Addresses(addr.Name, addr.Modifiers), ip)
 	case conf.AddrTable:
 		return longest(e.f.table(a, addr.Name), ip)
+	case conf.AddrNoRoute:
+		return !e.routable(ip, false)
+	case conf.AddrURPFFailed:
+		return !e.routable(ip, true)
 	}
 	return false
+}
+
+// routable reports whether there is a route to an address, with reverse
+// whether the packet is where that route leads.
+func (e *evaluation) routable(ip netip.Addr, reverse bool) bool {
+	if ip.Is6() && ip.IsLinkLocalUnicast() {
+		return true
+	}
+	iface, local, ok := e.f.env.Route(ip)
+	switch {
+	case !ok || !reverse:
+		return ok
+	case local:
+		return e.dir == conf.Out // nobody else may send from the host's address
+	}
+	return iface == e.iface
 }
 
 // longest reports what the longest prefix that holds an address says of it.
@@ -219,6 +266,10 @@ func (e *evaluation) used(r *conf.Rule) {
 		"from or to " + "range":               r.Src.Addr.Kind == conf.AddrRange || r.Dst.Addr.Kind == conf.AddrRange,
 		"from or to " + "(interface)":         r.Src.Addr.Kind == conf.AddrInterface || r.Dst.Addr.Kind == conf.AddrInterface,
 		"from or to " + "<table>":             r.Src.Addr.Kind == conf.AddrTable || r.Dst.Addr.Kind == conf.AddrTable,
+		"no-route":                            r.Src.Addr.Kind == conf.AddrNoRoute || r.Dst.Addr.Kind == conf.AddrNoRoute,
+		"urpf-failed":                         r.Src.Addr.Kind == conf.AddrURPFFailed,
+		"received-on":                         r.ReceivedOn != "" && !r.ReceivedOnNot,
+		"! received-on":                       r.ReceivedOnNot,
 		"from port " + r.Src.Port.Op.String(): r.Src.Port.Op != conf.OpNone,
 		"to port " + r.Dst.Port.Op.String():   r.Dst.Port.Op != conf.OpNone,
 		"flags":                               r.FlagSet != 0 && e.packet.Protocol == TCP,

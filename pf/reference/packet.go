@@ -43,6 +43,9 @@ type Packet struct {
 	// Quoted is the packet that an ICMP error is about; nil if it has none
 	// that can be read.
 	Quoted *Packet
+	// ReceivedOn is the interface where the packet came in, empty for the
+	// host's own.
+	ReceivedOn string
 	// Tag is the name that a rule gave to the packet on its way.
 	Tag string
 }

@@ -21,13 +21,9 @@ func (*host) InGroup(name, group string) bool {
 func (*host) Addresses(name string, _ conf.Modifier) []conf.TablePrefix {
 	return []conf.TablePrefix{{Prefix: netip.MustParsePrefix(map[string]string{"em0": "192.0.2.1/32", "em1": "198.51.100.1/32"}[name])}}
 }
-func (*host) ChoosePort(low, high uint16, free func(uint16) bool) (uint16, bool) {
-	for port := int(low); port <= int(high); port++ {
-		if free(uint16(port)) {
-			return uint16(port), true
-		}
-	}
-	return 0, false
+func (*host) Chosen() (netip.AddrPort, bool) { return netip.AddrPort{}, false }
+func (*host) Route(ip netip.Addr) (string, bool, bool) {
+	return "em1", false, true
 }
 func (h *host) Now() time.Duration { return h.now }
 

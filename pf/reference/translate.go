@@ -6,105 +6,134 @@ import (
 	"github.com/bsdnet/bsdnet/pf/conf"
 )
 
-// translation returns the rule by which a packet is translated; nil: by none.
-func (f *Firewall) translation(packet *Packet, dir conf.Direction, iface string) *conf.Rule {
-	list := func(a *conf.Anchor) []*conf.Rule { return a.Rdr }
+// addressTries is how many addresses of a pool are tried for a port that is
+// free.
+const addressTries = 8
+
+// translation returns the translation rule that matches a packet and the
+// anchor that it is in; nil: none. binat rules come first.
+func (f *Firewall) translation(packet *Packet, dir conf.Direction, iface string) (*conf.Rule, *conf.Anchor) {
+	lists := []func(*conf.Anchor) []*conf.Rule{
+		func(a *conf.Anchor) []*conf.Rule { return a.Binat },
+		func(a *conf.Anchor) []*conf.Rule { return a.Rdr },
+	}
 	if dir == conf.Out {
-		list = func(a *conf.Anchor) []*conf.Rule { return a.Nat }
+		lists[1] = func(a *conf.Anchor) []*conf.Rule { return a.Nat }
 	}
 	e := &evaluation{f: f, packet: packet, dir: dir, iface: iface, first: true}
-	e.walk(f.rules.Main, list)
-	if e.rule == nil || e.rule.Action == conf.NoNat || e.rule.Action == conf.NoRdr {
-		return nil
+	for _, list := range lists {
+		if e.walk(f.rules.Main, list) {
+			break
+		}
 	}
-	return e.rule
+	if e.rule == nil || e.rule.Action == conf.NoNat || e.rule.Action == conf.NoRdr || e.rule.Action == conf.NoBinat {
+		return nil, nil
+	}
+	return e.rule, e.anchor
 }
 
-// newEnds gives the packet its new source (nat) or destination (rdr). It
-// returns false when the rule has no address or no port that is free.
-func (f *Firewall) newEnds(r *conf.Rule, packet *Packet, dir conf.Direction, iface string) bool {
-	src, dst := packet.ends()
-	if r.Action == conf.Rdr {
-		ip, ok := f.poolAddress(r.Rdr, packet.Dst)
-		if !ok {
-			return false
-		}
-		port := dst.Port()
-		if packet.Protocol == TCP || packet.Protocol == UDP {
-			port = redirectPort(r, port)
-		}
-		packet.setEnds(src, netip.AddrPortFrom(ip, port))
-		return true
+// translate gives the packet its new source (nat-to) and then its new
+// destination (rdr-to). It returns false when the rule has no address or no
+// port that is free.
+func (f *Firewall) translate(a *conf.Anchor, r *conf.Rule, packet *Packet, dir conf.Direction, iface string) bool {
+	source := packet.Src
+	if r.Action == conf.Binat {
+		return f.binat(a, r, packet, dir, iface)
 	}
-	ip, ok := f.poolAddress(r.Nat, packet.Src)
+	if r.Nat != nil && !f.natTo(&pool{f, a, r, r.Nat, source}, packet, dir, iface) {
+		return false
+	}
+	return r.Rdr == nil || f.rdrTo(&pool{f, a, r, r.Rdr, source}, packet)
+}
+
+// binat gives each host its counterpart: to sources in one direction, to
+// destinations in the other.
+func (f *Firewall) binat(a *conf.Anchor, r *conf.Rule, packet *Packet, dir conf.Direction, iface string) bool {
+	if dir == conf.Out {
+		p := &conf.Pool{Addrs: r.Nat.Addrs, Type: conf.PoolBitmask}
+		return f.natTo(&pool{f, a, r, p, packet.Src}, packet, dir, iface)
+	}
+	src, dst := packet.ends()
+	_, _ = f.env.Chosen()
+	packet.setEnds(src, netip.AddrPortFrom(graft(r.Src.Addr.IP, dst.Addr(), int(r.Src.Addr.Bits)), dst.Port()))
+	return true
+}
+
+// rdrTo gives the packet another destination.
+func (f *Firewall) rdrTo(p *pool, packet *Packet) bool {
+	f.use("rdr-to of " + p.rule.Action.String())
+	src, dst := packet.ends()
+	chosen, _ := f.env.Chosen()
+	ip, ok := p.address(packet.Dst, chosen.Addr())
 	if !ok {
 		return false
 	}
-	low, high := r.Nat.PortLow, r.Nat.PortHigh
+	port := dst.Port()
+	if packet.Protocol == TCP || packet.Protocol == UDP {
+		port = redirectPort(p.rule, port)
+	}
+	packet.setEnds(src, netip.AddrPortFrom(ip, port))
+	return true
+}
+
+// natTo gives the packet another source, which no other conversation has.
+func (f *Firewall) natTo(p *pool, packet *Packet, dir conf.Direction, iface string) bool {
+	f.use("nat-to of " + p.rule.Action.String())
+	src, dst := packet.ends()
+	chosen, _ := f.env.Chosen()
+	low, high := p.PortLow, p.PortHigh
 	searched := packet.Protocol == TCP || packet.Protocol == UDP
-	if packet.icmp() {
+	if packet.icmp() && !packet.icmpError() {
 		if _, reply, known := packet.query(); known && !reply {
 			low, high, searched = 1, 65535, true
+		}
+	}
+	if !searched || low == 0 && high == 0 {
+		f.use("static-port")
+		low, high = src.Port(), src.Port()
+	}
+	for try := range addressTries {
+		ip, ok := p.address(packet.Src, chosen.Addr())
+		if !ok {
+			return false
 		}
 		if packet.icmpError() {
 			packet.setEnds(netip.AddrPortFrom(ip, src.Port()), dst)
 			return true
 		}
+		free := func(port uint16) bool {
+			key := Key{Beyond: dst, Behind: netip.AddrPortFrom(ip, port)}
+			if dir == conf.In {
+				key = Key{Beyond: netip.AddrPortFrom(ip, port), Behind: dst}
+			}
+			return f.findState(key, packet.Protocol, opposite(dir), iface, false) == nil
+		}
+		if try > 0 {
+			f.use("next address for a free port")
+		}
+		if port, ok := freePort(low, max(low, high), chosen.Port(), free); ok {
+			packet.setEnds(netip.AddrPortFrom(ip, port), dst)
+			return true
+		}
+		if p.Type == conf.PoolBitmask || p.Type == conf.PoolSourceHash || p.oneToOne() {
+			return false
+		}
 	}
-	free := func(port uint16) bool {
-		key := Key{Beyond: dst, Behind: netip.AddrPortFrom(ip, port)}
-		return f.findState(key, packet.Protocol, conf.In, iface, false) == nil
-	}
-	port := src.Port()
-	if !searched || low == 0 && high == 0 {
-		f.use("static-port")
-		ok = free(port)
-	} else {
-		port, ok = f.env.ChoosePort(low, max(low, high), free)
-	}
-	if ok {
-		packet.setEnds(netip.AddrPortFrom(ip, port), dst)
-	}
-	return ok
+	return false
 }
 
-// poolAddress returns the address of a pool for an address to be replaced.
-func (f *Firewall) poolAddress(pool *conf.Pool, old netip.Addr) (netip.Addr, bool) {
-	a := pool.Addrs[0].Addr
-	switch a.Kind {
-	case conf.AddrInterface:
-		for _, p := range f.env.Addresses(a.Name, a.Modifiers) {
-			ip := p.Prefix.Addr()
-			if ip.BitLen() == old.BitLen() && !ip.IsLinkLocalUnicast() {
-				return ip, true
-			}
-		}
-		return netip.Addr{}, false
-	case conf.AddrPrefix:
-		if a.IP.BitLen() != old.BitLen() {
-			return netip.Addr{}, false
-		}
-		if int(a.Bits) == a.IP.BitLen() {
-			return a.IP, true
-		}
-		f.use("bitmask")
-		return graft(a.IP, old, int(a.Bits)), true
+// freePort returns the port that the data path chose, if it was free to, else
+// the first that is.
+func freePort(low, high, chosen uint16, free func(uint16) bool) (uint16, bool) {
+	if chosen >= low && chosen <= high && free(chosen) {
+		return chosen, true
 	}
-	return netip.Addr{}, false
-}
-
-// graft returns the first bits of one address and the rest of the other.
-func graft(network, host netip.Addr, bits int) netip.Addr {
-	n, h := network.AsSlice(), host.AsSlice()
-	for i := range h {
-		for bit := range 8 {
-			if mask := byte(0x80 >> bit); i*8+bit < bits {
-				h[i] = h[i]&^mask | n[i]&mask
-			}
+	for port := int(low); port <= int(high); port++ {
+		if free(uint16(port)) {
+			return uint16(port), true
 		}
 	}
-	ip, _ := netip.AddrFromSlice(h)
-	return ip
+	return 0, false
 }
 
 // redirectPort maps a range of ports onto another, beginning again when the
