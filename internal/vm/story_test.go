@@ -218,7 +218,7 @@ func (s *story) fetches(host *lab.Host, url, want string) {
 	s.t.Helper()
 	var out string
 	err := errors.New("not tried")
-	for end := time.Now().Add(2 * time.Minute); err != nil && time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(4 * time.Minute); err != nil && time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 		out, err = host.Run("curl", "-s", "--max-time", "5", url)
 	}
 	if err != nil || out != want {
