@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -50,7 +51,11 @@ func (i Instance) record() string { return filepath.Join(i.Dir(), "instance.json
 // Current returns the instance of the network namespace that the process runs
 // in, whether or not it has been loaded.
 func Current() (Instance, error) {
-	own, err := namespaceID("/proc/self/ns/net")
+	// A thread of the daemon, also the first one, may be in the private
+	// namespace at this moment; one that runs a goroutine that is not locked is not.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	own, err := namespaceID("/proc/thread-self/ns/net")
 	if err != nil {
 		return Instance{}, fmt.Errorf("find own network namespace: %w", err)
 	}
