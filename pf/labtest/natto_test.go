@@ -156,7 +156,7 @@ func TestBinatTo(t *testing.T) {
 	eachMode(t, func(t *testing.T, s *site) {
 		s.Right.MustRun(t, "ip", "route", "add", "203.0.113.0/24", "via", "198.51.100.1")
 		s.Right.MustRun(t, "ip", "-6", "route", "add", "2001:db8:f::/64", "via", "2001:db8:1::1")
-		s.bsdnet("load", "-f", s.file("pf_dialect=\"openbsd\"\nnetwork_interfaces=\"em0 em1\"\n"), "--mode", s.mode)
+		s.bsdnet("load", "-f", s.file("pf_dialect=\"openbsd\"\nnetwork_interfaces=\"em0 em1\"\ngateway_enable=\"YES\"\nipv6_gateway_enable=\"YES\"\n"), "--mode", s.mode)
 		s.pfctl("-e -f " + s.file("pass\nmatch on em1 inet from 192.0.2.0/24 to any binat-to 203.0.113.0/24\n"+
 			"pass on em1 inet6 from 2001:db8::2 to any binat-to 2001:db8:f::9\n"))
 		for family, outside := range map[string]string{"inet": "203.0.113.2", "inet6": "2001:db8:f::9"} {
