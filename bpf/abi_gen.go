@@ -327,20 +327,20 @@ const (
 )
 
 const (
-	PFRulesetLines = uint32(gen.AbiPfLimitsPF_RULESET_LINES)
-	PFStates       = uint32(gen.AbiPfLimitsPF_STATES)
-	PFBucketSlots  = uint32(gen.AbiPfLimitsPF_BUCKET_SLOTS)
-	PFBucketWords  = uint32(gen.AbiPfLimitsPF_BUCKET_WORDS)
-	PFRules        = uint32(gen.AbiPfLimitsPF_RULES)
-	PFTableEntries = uint32(gen.AbiPfLimitsPF_TABLE_ENTRIES)
-	PFPools        = uint32(gen.AbiPfLimitsPF_POOLS)
-	PFRanges       = uint32(gen.AbiPfLimitsPF_RANGES)
-	PFPoolTries    = uint32(gen.AbiPfLimitsPF_POOL_TRIES)
-	PFChoices      = uint32(gen.AbiPfLimitsPF_CHOICES)
-	PFTags         = uint32(gen.AbiPfLimitsPF_TAGS)
-	PFEvaluateMax  = uint32(gen.AbiPfLimitsPF_EVALUATE_MAX)
-	PFSettingsMax  = uint32(gen.AbiPfLimitsPF_SETTINGS_MAX)
-	PFPacketLogs   = uint32(gen.AbiPfLimitsPF_PACKET_LOGS)
+	PFRulesetLines  = uint32(gen.AbiPfLimitsPF_RULESET_LINES)
+	PFStates        = uint32(gen.AbiPfLimitsPF_STATES)
+	PFBucketEntries = uint32(gen.AbiPfLimitsPF_BUCKET_ENTRIES)
+	PFStateSlot     = uint32(gen.AbiPfLimitsPF_STATE_SLOT)
+	PFRules         = uint32(gen.AbiPfLimitsPF_RULES)
+	PFTableEntries  = uint32(gen.AbiPfLimitsPF_TABLE_ENTRIES)
+	PFPools         = uint32(gen.AbiPfLimitsPF_POOLS)
+	PFRanges        = uint32(gen.AbiPfLimitsPF_RANGES)
+	PFPoolTries     = uint32(gen.AbiPfLimitsPF_POOL_TRIES)
+	PFChoices       = uint32(gen.AbiPfLimitsPF_CHOICES)
+	PFTags          = uint32(gen.AbiPfLimitsPF_TAGS)
+	PFEvaluateMax   = uint32(gen.AbiPfLimitsPF_EVALUATE_MAX)
+	PFSettingsMax   = uint32(gen.AbiPfLimitsPF_SETTINGS_MAX)
+	PFPacketLogs    = uint32(gen.AbiPfLimitsPF_PACKET_LOGS)
 )
 
 const (
@@ -500,9 +500,10 @@ const (
 )
 
 const (
-	PFStateBusy  = uint32(gen.AbiPfStateTagPF_STATE_BUSY)
-	PFStateLive  = uint32(gen.AbiPfStateTagPF_STATE_LIVE)
-	PFStateAlias = uint32(gen.AbiPfStateTagPF_STATE_ALIAS)
+	PFStateFreeing = uint32(gen.AbiPfStateTagPF_STATE_FREEING)
+	PFStateBusy    = uint32(gen.AbiPfStateTagPF_STATE_BUSY)
+	PFStateLive    = uint32(gen.AbiPfStateTagPF_STATE_LIVE)
+	PFStateAlias   = uint32(gen.AbiPfStateTagPF_STATE_ALIAS)
 )
 
 const (

@@ -449,8 +449,8 @@ struct netisr_header {
 enum pf_limits {
 	PF_RULESET_LINES = 1 << 20,
 	PF_STATES = 1 << 18,	/* slots of the state table unless load asks for more; a power of two */
-	PF_BUCKET_SLOTS = 8,	/* of the two buckets that a state can be in */
-	PF_BUCKET_WORDS = 2,
+	PF_BUCKET_ENTRIES = 8,
+	PF_STATE_SLOT = 0xffffff,	/* bits of an index entry that are the slot */
 	PF_RULES = 1 << 17,	/* counters of rules */
 	PF_TABLE_ENTRIES = 1 << 20,
 	PF_POOLS = 4096,
@@ -774,18 +774,19 @@ enum pf_peer_state {
 };
 
 enum pf_state_tag {
+	PF_STATE_FREEING = 0,	/* with a hash: about to be free */
 	PF_STATE_BUSY = 1,	/* being written; in the high half of the tag */
 	PF_STATE_LIVE = 2,
 	PF_STATE_ALIAS = 3,	/* the other key of the state in slot peer */
 };
 
 /*
- * The index of the state table: for each slot of a bucket 16 bits of the hash
- * of what is in it, 0 for none, so that a look-up reads two short lines and
- * then, nearly always, the right slot or none. Changed by 64-bit atomics.
+ * The index of the state table: entries lead from the hash of a key, in their
+ * high half, to its slot, in their low 24 bits; 0: none. A key is in one of the
+ * two buckets of its hash. Changed by 64-bit atomics.
  */
 struct pf_state_bucket {
-	__u64 marks[PF_BUCKET_WORDS];	/* four slots each, the first in the low bits */
+	__u64 entry[PF_BUCKET_ENTRIES];
 };
 
 /*
@@ -837,9 +838,11 @@ enum pf_state_flags {
 struct pf_state_head {
 	__u64 count;
 	__u64 seed;
-	__u32 buckets;		/* of the table, less one */
-	__u32 spare1;
-	__u64 spare[5];
+	__u32 buckets;		/* of the index, less one */
+	__u32 slots;		/* of the table */
+	__u64 free;		/* 1 and the first free slot, whose peer leads on alike; high half: number of changes */
+	__u64 fresh;		/* slots from here on have never been used */
+	__u64 spare[3];
 };
 
 enum pf_settings_flags {

@@ -19,7 +19,7 @@ inline_always void pf_free(struct pf_state *s, __u32 slot)
 	__u32 rule = s->rule;
 	__u64 *of_rule;
 
-	if (tag >> 32 != PF_STATE_LIVE || __sync_val_compare_and_swap(&s->tag, tag, (__u64)PF_STATE_BUSY << 32) != tag)
+	if (tag >> 32 != PF_STATE_LIVE || __sync_val_compare_and_swap(&s->tag, tag, (__u64)PF_STATE_FREEING << 32 | (__u32)tag) != tag)
 		return;
 	if (s->peer != slot) {
 		struct pf_state *other = pf_state_slot(s->peer);

@@ -30,7 +30,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, PF_STATES / PF_BUCKET_SLOTS);
+	__uint(max_entries, PF_STATES / PF_BUCKET_ENTRIES);
 	__type(key, __u32);
 	__type(value, struct pf_state_bucket);
 } pf_state_index SEC(".maps");

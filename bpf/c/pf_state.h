@@ -16,8 +16,6 @@ inline_always struct pf_state *pf_state_slot(__u32 slot)
 	return bpf_map_lookup_elem(&pf_states, &slot);
 }
 
-#define PF_LANES	0x0001000100010001ULL	/* the lowest bit of each mark in a word */
-
 /* pf_bucket: one of the two buckets of a hash. */
 inline_always __u32 pf_bucket(const struct pf_state_head *head, __u32 hash, __u32 which)
 {
@@ -28,28 +26,10 @@ inline_always __u32 pf_bucket(const struct pf_state_head *head, __u32 hash, __u3
 	return hash & head->buckets;
 }
 
-/* pf_mark: what the index keeps of a hash; never 0. */
-inline_always __u64 pf_mark(__u32 hash)
+/* pf_bucket_at: a bucket of the index. */
+inline_always struct pf_state_bucket *pf_bucket_at(__u32 bucket)
 {
-	__u64 mark = hash * 0x85ebca6b >> 16;
-
-	return mark ? mark : 1;
-}
-
-/* pf_zero_marks: 1 in each place of four marks that are 0. */
-inline_always __u64 pf_zero_marks(__u64 word)
-{
-	const __u64 low = 0x7fff * PF_LANES;
-
-	return (~(((word & low) + low) | word | low) >> 15) & PF_LANES;
-}
-
-/* pf_bucket_free: the number of free slots of a bucket. */
-inline_always __u32 pf_bucket_free(const struct pf_state_bucket *b)
-{
-	__u64 zero = pf_zero_marks(*(volatile __u64 *)&b->marks[0]) + pf_zero_marks(*(volatile __u64 *)&b->marks[1]);
-
-	return zero * PF_LANES >> 48;
+	return bpf_map_lookup_elem(&pf_state_index, &bucket);
 }
 
 inline_always bool pf_addr_equal(const __u8 *a, const __u8 *b)
@@ -114,23 +94,19 @@ inline_always bool pf_slot_is(const struct pf_pdesc *pd, __u32 slot, __u32 flags
 __noinline __u32 pf_find(const struct pf_pdesc *pd, __u32 flags, __u32 dir, __u32 proto, __u32 hash)
 {
 	const struct pf_state_head *head = pf_state_head_get();
-	__u64 mark = pf_mark(hash);
 
 	if (!pd || !head)
 		return PF_NOSLOT;
-	for (__u32 word = 0; word < 2 * PF_BUCKET_WORDS; word++) {
-		__u32 bucket = pf_bucket(head, hash, word / PF_BUCKET_WORDS);
-		struct pf_state_bucket *b = bpf_map_lookup_elem(&pf_state_index, &bucket);
-		__u64 same;
+	for (__u32 which = 0; which < 2; which++) {
+		struct pf_state_bucket *b = pf_bucket_at(pf_bucket(head, hash, which));
 
 		if (!b)
 			return PF_NOSLOT;
-		same = pf_zero_marks(*(volatile __u64 *)&b->marks[word % PF_BUCKET_WORDS] ^ mark * PF_LANES);
-		for (__u32 lane = 0; same && lane < 4; lane++, same >>= 16) {
-			__u32 slot = bucket * PF_BUCKET_SLOTS + word % PF_BUCKET_WORDS * 4 + lane;
+		for (__u32 i = 0; i < PF_BUCKET_ENTRIES; i++) {
+			__u64 entry = *(volatile __u64 *)&b->entry[i];
 
-			if ((same & 1) && pf_slot_is(pd, slot, flags, dir, proto, hash))
-				return slot;
+			if (entry >> 32 == hash && pf_slot_is(pd, entry & PF_STATE_SLOT, flags, dir, proto, hash))
+				return entry & PF_STATE_SLOT;
 		}
 	}
 	return PF_NOSLOT;
@@ -164,72 +140,132 @@ inline_always void pf_link(__u32 in_slot, __u32 slot)
 	in->link_high = (slot + 1) >> 16;
 }
 
-/* pf_mark_set: the index learns of a slot; a barrier, too. */
-inline_always void pf_mark_set(struct pf_state_bucket *b, __u32 lane, __u32 hash)
-{
-	__u64 before = __sync_fetch_and_or(&b->marks[lane / 4 % PF_BUCKET_WORDS], pf_mark(hash) << (lane % 4 * 16));
-
-	opaque(before);
-}
-
-/* pf_mark_clear: the index forgets a slot; a barrier, too. */
-inline_always void pf_mark_clear(__u32 slot)
-{
-	__u32 bucket = slot / PF_BUCKET_SLOTS, lane = slot % PF_BUCKET_SLOTS;
-	struct pf_state_bucket *b = bpf_map_lookup_elem(&pf_state_index, &bucket);
-	__u64 before;
-
-	if (!b)
-		return;
-	before = __sync_fetch_and_and(&b->marks[lane / 4], ~(0xffffULL << (lane % 4 * 16)));
-	opaque(before);
-}
+#define PF_SLOT_TRIES	64	/* when CPUs meet at the free slots */
 
 /*
- * pf_claim: takes a free slot for a hash, in its emptier bucket; the slot is
- * busy until its tag is published. PF_NOSLOT: both buckets are full.
+ * pf_slot_take: a free slot; PF_NOSLOT: there is none. Slots are used again
+ * before fresh ones, so that states lie close together.
  */
-__noinline __u32 pf_claim(__u32 hash)
+__noinline __u32 pf_slot_take(void)
 {
-	const struct pf_state_head *head = pf_state_head_get();
-	__u32 bucket[2], first;
-	struct pf_state_bucket *b[2];
+	struct pf_state_head *head = pf_state_head_get();
+	__u64 fresh;
 
 	if (!head)
 		return PF_NOSLOT;
-	bucket[0] = pf_bucket(head, hash, 0);
-	bucket[1] = pf_bucket(head, hash, 1);
-	b[0] = bpf_map_lookup_elem(&pf_state_index, &bucket[0]);
-	b[1] = bpf_map_lookup_elem(&pf_state_index, &bucket[1]);
-	if (!b[0] || !b[1])
-		return PF_NOSLOT;
-	/* Look-ups begin with the first, so it gets more. */
-	first = pf_bucket_free(b[0]) >= PF_BUCKET_SLOTS / 2 || pf_bucket_free(b[0]) >= pf_bucket_free(b[1]) ? 0 : 1;
-	for (__u32 i = 0; i < 2 * PF_BUCKET_SLOTS; i++) {
-		__u32 which = first ^ (i >= PF_BUCKET_SLOTS), lane = i % PF_BUCKET_SLOTS, slot;
-		struct pf_state_bucket *in = which ? b[1] : b[0];
+	for (__u32 i = 0; i < PF_SLOT_TRIES; i++) {
+		__u64 old = *(volatile __u64 *)&head->free;
 		struct pf_state *s;
 
-		if (*(volatile __u64 *)&in->marks[lane / 4] >> (lane % 4 * 16) & 0xffff)
-			continue;
-		slot = (which ? bucket[1] : bucket[0]) * PF_BUCKET_SLOTS + lane;
-		s = pf_state_slot(slot);
+		if (!(__u32)old)
+			break;
+		s = pf_state_slot((__u32)old - 1);
 		if (!s)
-			return PF_NOSLOT;
-		if (!*(volatile __u64 *)&s->tag &&
-		    __sync_val_compare_and_swap(&s->tag, 0, (__u64)PF_STATE_BUSY << 32 | hash) == 0) {
-			pf_mark_set(in, lane, hash);
-			return slot;
-		}
+			break;
+		if (__sync_val_compare_and_swap(&head->free, old, ((old >> 32) + 1) << 32 | *(volatile __u32 *)&s->peer) == old)
+			return (__u32)old - 1;
 	}
+	if (*(volatile __u64 *)&head->fresh >= head->slots)
+		return PF_NOSLOT;
+	fresh = __sync_fetch_and_add(&head->fresh, 1);
+	if (fresh < head->slots)
+		return fresh;
+	__sync_fetch_and_add(&head->fresh, -1);
 	return PF_NOSLOT;
 }
 
-/* pf_unclaim: gives a slot back. */
+/* pf_slot_give: a slot is free. */
+__noinline int pf_slot_give(__u32 slot)
+{
+	struct pf_state_head *head = pf_state_head_get();
+	struct pf_state *s = pf_state_slot(slot);
+
+	if (!head || !s)
+		return 0;
+	*(volatile __u64 *)&s->tag = 0;
+	for (__u32 i = 0; i < PF_SLOT_TRIES; i++) {
+		__u64 old = *(volatile __u64 *)&head->free;
+
+		*(volatile __u32 *)&s->peer = old;
+		if (__sync_val_compare_and_swap(&head->free, old, ((old >> 32) + 1) << 32 | (slot + 1)) == old)
+			break;
+	}
+	return 0;
+}
+
+/* pf_index_add: an entry into the emptier of its buckets; false: both are full. A barrier, too. */
+__noinline int pf_index_add(__u32 hash, __u32 slot)
+{
+	const struct pf_state_head *head = pf_state_head_get();
+	__u32 used = 0, first;
+
+	if (!head)
+		return false;
+	/* Look-ups begin with the first, so it gets more. */
+	for (__u32 i = 0; i < 2 * PF_BUCKET_ENTRIES; i++) {
+		struct pf_state_bucket *b = pf_bucket_at(pf_bucket(head, hash, i / PF_BUCKET_ENTRIES));
+
+		if (b && *(volatile __u64 *)&b->entry[i % PF_BUCKET_ENTRIES])
+			used += i < PF_BUCKET_ENTRIES ? 1 : 1 << 8;
+	}
+	first = (used & 0xff) > PF_BUCKET_ENTRIES / 2 && (used & 0xff) > used >> 8;
+	for (__u32 i = 0; i < 2 * PF_BUCKET_ENTRIES; i++) {
+		struct pf_state_bucket *b = pf_bucket_at(pf_bucket(head, hash, first ^ (i / PF_BUCKET_ENTRIES)));
+		__u64 *entry;
+
+		if (!b)
+			return false;
+		entry = &b->entry[i % PF_BUCKET_ENTRIES];
+		if (!*(volatile __u64 *)entry && __sync_val_compare_and_swap(entry, 0, (__u64)hash << 32 | slot) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* pf_index_remove: takes an entry out. A barrier, too. */
+__noinline int pf_index_remove(__u32 hash, __u32 slot)
+{
+	const struct pf_state_head *head = pf_state_head_get();
+	__u64 want = (__u64)hash << 32 | slot;
+
+	if (!head)
+		return false;
+	for (__u32 i = 0; i < 2 * PF_BUCKET_ENTRIES; i++) {
+		struct pf_state_bucket *b = pf_bucket_at(pf_bucket(head, hash, i / PF_BUCKET_ENTRIES));
+		__u64 *entry;
+
+		if (!b)
+			return false;
+		entry = &b->entry[i % PF_BUCKET_ENTRIES];
+		if (*(volatile __u64 *)entry == want && __sync_val_compare_and_swap(entry, want, 0) == want)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * pf_claim: takes a slot for a hash; it is busy until its tag is published.
+ * PF_NOSLOT: there is no room.
+ */
+inline_always __u32 pf_claim(__u32 hash)
+{
+	__u32 slot = pf_slot_take();
+	struct pf_state *s = slot == PF_NOSLOT ? NULL : pf_state_slot(slot);
+
+	if (!s)
+		return PF_NOSLOT;
+	*(volatile __u64 *)&s->tag = (__u64)PF_STATE_BUSY << 32 | hash;
+	if (pf_index_add(hash, slot))
+		return slot;
+	pf_slot_give(slot);
+	return PF_NOSLOT;
+}
+
+/* pf_unclaim: gives a slot back that nobody else gives back. */
 inline_always void pf_unclaim(struct pf_state *s, __u32 slot)
 {
-	pf_mark_clear(slot);
-	*(volatile __u64 *)&s->tag = 0;
+	pf_index_remove(*(volatile __u64 *)&s->tag, slot);
+	pf_slot_give(slot);
 }
 
 /*

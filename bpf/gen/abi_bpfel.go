@@ -388,20 +388,20 @@ type AbiPfLeaf struct {
 type AbiPfLimits uint32
 
 const (
-	AbiPfLimitsPF_RULESET_LINES AbiPfLimits = 1048576
-	AbiPfLimitsPF_STATES        AbiPfLimits = 262144
-	AbiPfLimitsPF_BUCKET_SLOTS  AbiPfLimits = 8
-	AbiPfLimitsPF_BUCKET_WORDS  AbiPfLimits = 2
-	AbiPfLimitsPF_RULES         AbiPfLimits = 131072
-	AbiPfLimitsPF_TABLE_ENTRIES AbiPfLimits = 1048576
-	AbiPfLimitsPF_POOLS         AbiPfLimits = 4096
-	AbiPfLimitsPF_RANGES        AbiPfLimits = 131072
-	AbiPfLimitsPF_POOL_TRIES    AbiPfLimits = 8
-	AbiPfLimitsPF_CHOICES       AbiPfLimits = 16
-	AbiPfLimitsPF_TAGS          AbiPfLimits = 1024
-	AbiPfLimitsPF_EVALUATE_MAX  AbiPfLimits = 131072
-	AbiPfLimitsPF_SETTINGS_MAX  AbiPfLimits = 1024
-	AbiPfLimitsPF_PACKET_LOGS   AbiPfLimits = 8
+	AbiPfLimitsPF_RULESET_LINES  AbiPfLimits = 1048576
+	AbiPfLimitsPF_STATES         AbiPfLimits = 262144
+	AbiPfLimitsPF_BUCKET_ENTRIES AbiPfLimits = 8
+	AbiPfLimitsPF_STATE_SLOT     AbiPfLimits = 16777215
+	AbiPfLimitsPF_RULES          AbiPfLimits = 131072
+	AbiPfLimitsPF_TABLE_ENTRIES  AbiPfLimits = 1048576
+	AbiPfLimitsPF_POOLS          AbiPfLimits = 4096
+	AbiPfLimitsPF_RANGES         AbiPfLimits = 131072
+	AbiPfLimitsPF_POOL_TRIES     AbiPfLimits = 8
+	AbiPfLimitsPF_CHOICES        AbiPfLimits = 16
+	AbiPfLimitsPF_TAGS           AbiPfLimits = 1024
+	AbiPfLimitsPF_EVALUATE_MAX   AbiPfLimits = 131072
+	AbiPfLimitsPF_SETTINGS_MAX   AbiPfLimits = 1024
+	AbiPfLimitsPF_PACKET_LOGS    AbiPfLimits = 8
 )
 
 type AbiPfLogLimits uint32
@@ -720,7 +720,7 @@ type AbiPfState struct {
 
 type AbiPfStateBucket struct {
 	_     structs.HostLayout
-	Marks [2]uint64
+	Entry [8]uint64
 }
 
 type AbiPfStateFlags uint32
@@ -740,16 +740,19 @@ type AbiPfStateHead struct {
 	Count   uint64
 	Seed    uint64
 	Buckets uint32
-	Spare1  uint32
-	Spare   [5]uint64
+	Slots   uint32
+	Free    uint64
+	Fresh   uint64
+	Spare   [3]uint64
 }
 
 type AbiPfStateTag uint32
 
 const (
-	AbiPfStateTagPF_STATE_BUSY  AbiPfStateTag = 1
-	AbiPfStateTagPF_STATE_LIVE  AbiPfStateTag = 2
-	AbiPfStateTagPF_STATE_ALIAS AbiPfStateTag = 3
+	AbiPfStateTagPF_STATE_FREEING AbiPfStateTag = 0
+	AbiPfStateTagPF_STATE_BUSY    AbiPfStateTag = 1
+	AbiPfStateTagPF_STATE_LIVE    AbiPfStateTag = 2
+	AbiPfStateTagPF_STATE_ALIAS   AbiPfStateTag = 3
 )
 
 type AbiPfStatus struct {

@@ -98,18 +98,7 @@ func (r *router) begin(build loader.Build, text string) *trial {
 // end compares counters once more and frees the states that are left.
 func (x *trial) end() {
 	x.compareCounters()
-	if x.failed {
-		x.clearStates()
-	}
-	for _, s := range x.firewall.States() {
-		for _, key := range []reference.Key{s.Wire, s.Stack} {
-			if slot, ok := x.lookup(key, s.Protocol, 0, 0); ok {
-				x.states.Values[slot] = bpf.PFState{}
-				x.marks.Values[slot/bpf.PFBucketSlots].Marks[slot%bpf.PFBucketSlots/4] &^= 0xffff << (slot % 4 * 16)
-			}
-		}
-	}
-	x.head.Values[0].Count = 0
+	x.clearStates()
 }
 
 // fail reports a difference, once, with all that led to it.
@@ -503,12 +492,16 @@ func (x *trial) lookup(key reference.Key, protocol uint8, kind uint64, sides uin
 		af = 6
 	}
 	hash := x.hash(addr, port, protocol, af)
-	for i := range 2 * bpf.PFBucketSlots {
+	for i := range 2 * bpf.PFBucketEntries {
 		place := hash >> 1
-		if i >= bpf.PFBucketSlots {
+		if i >= bpf.PFBucketEntries {
 			place = hash * 0x9e3779b1 >> 7
 		}
-		slot := place&x.head.Values[0].Buckets*bpf.PFBucketSlots + i%bpf.PFBucketSlots
+		entry := x.entries.Values[place&x.head.Values[0].Buckets].Entry[i%bpf.PFBucketEntries]
+		if entry>>32 != uint64(hash) {
+			continue
+		}
+		slot := uint32(entry) & bpf.PFStateSlot
 		s := &x.states.Values[slot]
 		if s.Addr == addr && s.Port == port && s.Proto == protocol && s.Af == af && s.Tag>>32 >= uint64(bpf.PFStateLive) &&
 			(kind == 0 || s.Tag>>32 == kind) && s.Flags&sides == sides {

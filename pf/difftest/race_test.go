@@ -56,12 +56,14 @@ func TestSimultaneous(t *testing.T) {
 	}
 	group.Wait()
 	seen := make(map[reference.Key]int)
-	live := uint64(0)
+	live, taken := uint64(0), 0
 	for slot := range x.states.Values {
 		s := &x.states.Values[slot]
-		marks := x.marks.Values[uint32(slot)/bpf.PFBucketSlots].Marks
-		if mark := marks[slot%int(bpf.PFBucketSlots)/4] >> (slot % 4 * 16) & 0xffff; (mark != 0) != (s.Tag != 0) {
-			t.Errorf("slot %d: tag %#x, mark %#x in the index", slot, s.Tag, mark)
+		if uint64(slot) >= x.head.Values[0].Fresh && s.Tag != 0 {
+			t.Errorf("slot %d is in use and yet fresh", slot)
+		}
+		if s.Tag != 0 {
+			taken++
 		}
 		switch s.Tag >> 32 {
 		case uint64(bpf.PFStateBusy):
@@ -81,6 +83,20 @@ func TestSimultaneous(t *testing.T) {
 				t.Errorf("slot %d is the other key of no state", slot)
 			}
 		}
+	}
+	for i := range x.entries.Values {
+		for _, entry := range x.entries.Values[i].Entry {
+			if entry == 0 {
+				continue
+			}
+			taken--
+			if s := &x.states.Values[uint32(entry)&bpf.PFStateSlot]; uint32(s.Tag) != uint32(entry>>32) {
+				t.Errorf("entry %#x leads to a slot with tag %#x", entry, s.Tag)
+			}
+		}
+	}
+	if taken != 0 {
+		t.Errorf("%d more slots than entries in the index", taken)
 	}
 	if count := x.head.Values[0].Count; count != live {
 		t.Errorf("%d states counted, %d there", count, live)

@@ -71,18 +71,18 @@ var (
 // router is the data path with pf linked, and the engine that loads it.
 type router struct {
 	testing.TB
-	host   *lab.Host
-	dp     *loader.Datapath
-	config *loader.Config
-	engine *engine.Engine
-	index  map[string]int
-	slot   map[string]uint32
-	mirror *loader.IfnetMirror
-	states *bpf.Array[bpf.PFState]
-	marks  *bpf.Array[bpf.PFStateBucket]
-	head   *bpf.Array[bpf.PFStateHead]
-	ticks  *ebpf.Program
-	hertz  uint32
+	host    *lab.Host
+	dp      *loader.Datapath
+	config  *loader.Config
+	engine  *engine.Engine
+	index   map[string]int
+	slot    map[string]uint32
+	mirror  *loader.IfnetMirror
+	states  *bpf.Array[bpf.PFState]
+	entries *bpf.Array[bpf.PFStateBucket]
+	head    *bpf.Array[bpf.PFStateHead]
+	ticks   *ebpf.Program
+	hertz   uint32
 
 	counted []uint64 // reasons before the packet in hand
 }
@@ -98,8 +98,10 @@ func newRouter(t testing.TB) *router {
 
 // clearStates empties the table of states.
 func (r *router) clearStates() {
-	clear(r.states.Values)
-	clear(r.marks.Values)
+	head := &r.head.Values[0]
+	clear(r.states.Values[:head.Fresh])
+	clear(r.entries.Values)
+	head.Count, head.Free, head.Fresh = 0, 0, 0
 }
 
 func (r *router) open(dir string) (err error) {
@@ -127,10 +129,10 @@ func (r *router) open(dir string) (err error) {
 		return err
 	}
 	r.Cleanup(func() { r.states.Close() })
-	if r.marks, err = bpf.MapArray[bpf.PFStateBucket](r.dp.Maps["pf_state_index"]); err != nil {
+	if r.entries, err = bpf.MapArray[bpf.PFStateBucket](r.dp.Maps["pf_state_index"]); err != nil {
 		return err
 	}
-	r.Cleanup(func() { r.marks.Close() })
+	r.Cleanup(func() { r.entries.Close() })
 	if r.head, err = bpf.MapArray[bpf.PFStateHead](r.dp.Maps["pf_state_count"]); err != nil {
 		return err
 	}

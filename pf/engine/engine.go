@@ -314,8 +314,9 @@ func (e *Engine) inForce() map[program.Identity]bool {
 // not go to another rule.
 func (e *Engine) inStates() map[uint32]bool {
 	slots := make(map[uint32]bool)
-	for i := range e.states.slots.Values {
-		s := &e.states.slots.Values[i]
+	used := e.states.used()
+	for i := range used {
+		s := &used[i]
 		if atomic.LoadUint64(&s.Tag)>>32 == uint64(bpf.PFStateLive) {
 			slots[s.Rule], slots[s.Translation] = true, true
 		}

@@ -29,8 +29,9 @@ func newOwnTimeouts(inStates map[uint16]bool) ownTimeouts {
 // timeoutsInStates are the entries that live states name.
 func (e *Engine) timeoutsInStates() map[uint16]bool {
 	used := make(map[uint16]bool)
-	for i := range e.states.slots.Values {
-		s := &e.states.slots.Values[i]
+	slots := e.states.used()
+	for i := range slots {
+		s := &slots[i]
 		if atomic.LoadUint64(&s.Tag)>>32 == uint64(bpf.PFStateLive) && uint32(s.Flags)&bpf.PFStateActions != 0 {
 			used[e.actions.Values[i].Timeouts] = true
 		}

@@ -135,8 +135,9 @@ func (e *Engine) States() []State {
 	now := e.clock.jiffies()
 	count := atomic.LoadUint64(&e.head.Values[0].Count)
 	var states []State
-	for i := range e.states.slots.Values {
-		s := &e.states.slots.Values[i]
+	slots := e.states.used()
+	for i := range slots {
+		s := &slots[i]
 		tag := atomic.LoadUint64(&s.Tag)
 		if tag>>32 != uint64(bpf.PFStateLive) {
 			continue
@@ -237,17 +238,18 @@ func (e *Engine) Purge(ctx context.Context) {
 	const tick = 100 * time.Millisecond
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
-	buckets := len(e.states.index.Values)
 	for from := 0; ; {
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
 		}
-		step := max(1, int(int64(buckets)*int64(tick)/int64(e.purgePeriod())))
-		to := min(from+step, buckets)
+		slots := len(e.states.used())
+		to := min(from+max(1, int(int64(slots)*int64(tick)/int64(e.purgePeriod()))), slots)
 		e.purge(from, to)
-		from = to % buckets
+		if from = to; from == slots {
+			from = 0
+		}
 	}
 }
 
@@ -261,21 +263,12 @@ func (e *Engine) purgePeriod() time.Duration {
 	return min(max(interval, busy), most)
 }
 
-// purge frees the expired states in a range of buckets.
+// purge frees the expired states in a range of slots.
 func (e *Engine) purge(from, to int) {
 	now := e.clock.jiffies()
 	count := atomic.LoadUint64(&e.head.Values[0].Count)
-	for bucket := from; bucket < to; bucket++ {
-		marks := &e.states.index.Values[bucket].Marks
-		for word := range marks {
-			if atomic.LoadUint64(&marks[word]) == 0 {
-				continue
-			}
-			first := bucket*int(bpf.PFBucketSlots) + 4*word
-			for slot := first; slot < first+4; slot++ {
-				e.purgeSlot(uint32(slot), now, count)
-			}
-		}
+	for slot := from; slot < to; slot++ {
+		e.purgeSlot(uint32(slot), now, count)
 	}
 }
 

@@ -11,8 +11,9 @@ import (
 )
 
 // stateTable is the table of states that the data path and the daemon share:
-// slots, and the index of two buckets a hash. Slots are taken and given up by
-// atomics alone, by whoever comes first.
+// slots, and the index of two buckets a hash that leads to them. Both are
+// changed by atomics alone, by whoever comes first; functions of the same names
+// in pf_state.h do the same.
 type stateTable struct {
 	slots *bpf.Array[bpf.PFState]
 	index *bpf.Array[bpf.PFStateBucket]
@@ -37,13 +38,14 @@ func openStateTable(maps Maps, head *bpf.PFStateHead) (*stateTable, error) {
 		return nil, err
 	}
 	buckets := len(t.index.Values)
-	if bits.OnesCount(uint(buckets)) != 1 || len(t.slots.Values) != buckets*int(bpf.PFBucketSlots) {
+	if bits.OnesCount(uint(buckets)) != 1 || len(t.slots.Values) != buckets*int(bpf.PFBucketEntries) {
 		t.slots.Close()
 		t.index.Close()
 		t.ofRule.Close()
-		return nil, fmt.Errorf("state table of %d slots with an index for %d", len(t.slots.Values), buckets*int(bpf.PFBucketSlots))
+		return nil, fmt.Errorf("state table of %d slots with an index for %d", len(t.slots.Values), buckets*int(bpf.PFBucketEntries))
 	}
 	atomic.StoreUint32(&head.Buckets, uint32(buckets-1))
+	atomic.StoreUint32(&head.Slots, uint32(len(t.slots.Values)))
 	t.finish()
 	return t, nil
 }
@@ -52,12 +54,20 @@ func openStateTable(maps Maps, head *bpf.PFStateHead) (*stateTable, error) {
 // slots, and the last slots are hard to find.
 func (t *stateTable) capacity() uint32 { return uint32(len(t.slots.Values) / 2) }
 
+// used are the slots that have ever been in use, and so all that states are in.
+func (t *stateTable) used() []bpf.PFState {
+	return t.slots.Values[:min(atomic.LoadUint64(&t.head.Fresh), uint64(len(t.slots.Values)))]
+}
+
+// freeing reports whether a state was begun to be freed.
+func freeing(tag uint64) bool { return tag != 0 && tag>>32 == uint64(bpf.PFStateFreeing) }
+
 // finish ends what a daemon that was killed had begun to free.
 func (t *stateTable) finish() {
-	const begun = uint64(bpf.PFStateBusy) << 32
 	var seen []uint32
-	for slot := range t.slots.Values {
-		if atomic.LoadUint64(&t.slots.Values[slot].Tag) == begun {
+	slots := t.used()
+	for slot := range slots {
+		if freeing(atomic.LoadUint64(&slots[slot].Tag)) {
 			seen = append(seen, uint32(slot))
 		}
 	}
@@ -67,60 +77,96 @@ func (t *stateTable) finish() {
 	// The data path, too, passes here, but is gone in an instant.
 	time.Sleep(10 * time.Millisecond)
 	for _, slot := range seen {
-		if atomic.LoadUint64(&t.slots.Values[slot].Tag) == begun {
+		if freeing(atomic.LoadUint64(&slots[slot].Tag)) {
 			t.release(slot)
 		}
 	}
 }
 
-// mark is pf_mark of the data path.
-func mark(hash uint32) uint64 { return uint64(max(hash*0x85ebca6b>>16, 1)) }
-
-// lane says where the mark of a slot is in the index.
-func (t *stateTable) lane(slot uint32) (word *uint64, shift uint32) {
-	lane := slot % bpf.PFBucketSlots
-	return &t.index.Values[slot/bpf.PFBucketSlots].Marks[lane/4], lane % 4 * 16
-}
-
-// each calls f with the slots where a hash may be, until f says that it is
-// done.
-func (t *stateTable) each(hash uint32, f func(slot uint32) (done bool)) {
+// entries calls f with the places of the index where a hash may be, until f
+// says that it is done.
+func (t *stateTable) entries(hash uint32, f func(entry *uint64) (done bool)) {
 	for _, place := range []uint32{hash >> 1, hash * 0x9e3779b1 >> 7} {
-		bucket := place & t.head.Buckets
-		for lane := range uint32(bpf.PFBucketSlots) {
-			if f(bucket*bpf.PFBucketSlots + lane) {
+		bucket := &t.index.Values[place&t.head.Buckets]
+		for i := range bucket.Entry {
+			if f(&bucket.Entry[i]) {
 				return
 			}
 		}
 	}
 }
 
-// claim takes a free slot for a hash; it is busy until its tag is written.
-func (t *stateTable) claim(hash uint32) (claimed uint32, ok bool) {
-	t.each(hash, func(slot uint32) bool {
-		word, shift := t.lane(slot)
-		if atomic.LoadUint64(word)>>shift&0xffff != 0 {
-			return false
-		}
-		if ok = atomic.CompareAndSwapUint64(&t.slots.Values[slot].Tag, 0, uint64(bpf.PFStateBusy)<<32|uint64(hash)); ok {
-			atomic.OrUint64(word, mark(hash)<<shift)
-			claimed = slot
-		}
-		return ok
+// each calls f with the slots that the index has for a hash, until f says that
+// it is done.
+func (t *stateTable) each(hash uint32, f func(slot uint32) (done bool)) {
+	t.entries(hash, func(entry *uint64) bool {
+		value := atomic.LoadUint64(entry)
+		return value>>32 == uint64(hash) && f(uint32(value)&bpf.PFStateSlot)
 	})
-	return claimed, ok
 }
 
-// unclaim gives a slot up that is nobody else's.
+// takeSlot takes a free slot.
+func (t *stateTable) takeSlot() (slot uint32, ok bool) {
+	for {
+		old := atomic.LoadUint64(&t.head.Free)
+		if uint32(old) == 0 {
+			break
+		}
+		slot = uint32(old) - 1
+		next := atomic.LoadUint32(&t.slots.Values[slot].Peer)
+		if atomic.CompareAndSwapUint64(&t.head.Free, old, (old>>32+1)<<32|uint64(next)) {
+			return slot, true
+		}
+	}
+	if fresh := atomic.AddUint64(&t.head.Fresh, 1) - 1; fresh < uint64(len(t.slots.Values)) {
+		return uint32(fresh), true
+	}
+	atomic.AddUint64(&t.head.Fresh, ^uint64(0))
+	return 0, false
+}
+
+// giveSlot gives a slot up.
+func (t *stateTable) giveSlot(slot uint32) {
+	s := &t.slots.Values[slot]
+	atomic.StoreUint64(&s.Tag, 0)
+	for {
+		old := atomic.LoadUint64(&t.head.Free)
+		atomic.StoreUint32(&s.Peer, uint32(old))
+		if atomic.CompareAndSwapUint64(&t.head.Free, old, (old>>32+1)<<32|uint64(slot+1)) {
+			return
+		}
+	}
+}
+
+// claim takes a slot for a hash; it is busy until its tag is written.
+func (t *stateTable) claim(hash uint32) (slot uint32, ok bool) {
+	if slot, ok = t.takeSlot(); !ok {
+		return 0, false
+	}
+	atomic.StoreUint64(&t.slots.Values[slot].Tag, uint64(bpf.PFStateBusy)<<32|uint64(hash))
+	ok = false
+	t.entries(hash, func(entry *uint64) bool {
+		ok = atomic.CompareAndSwapUint64(entry, 0, uint64(hash)<<32|uint64(slot))
+		return ok
+	})
+	if !ok {
+		t.giveSlot(slot)
+	}
+	return slot, ok
+}
+
+// unclaim gives a slot and its entry up that are nobody else's.
 func (t *stateTable) unclaim(slot uint32) {
-	word, shift := t.lane(slot)
-	atomic.AndUint64(word, ^(uint64(0xffff) << shift))
-	atomic.StoreUint64(&t.slots.Values[slot].Tag, 0)
+	hash := uint32(atomic.LoadUint64(&t.slots.Values[slot].Tag))
+	t.entries(hash, func(entry *uint64) bool {
+		return atomic.CompareAndSwapUint64(entry, uint64(hash)<<32|uint64(slot), 0)
+	})
+	t.giveSlot(slot)
 }
 
 // free ends a state, if it is still the one that was seen.
 func (t *stateTable) free(slot uint32, tag uint64) bool {
-	if !atomic.CompareAndSwapUint64(&t.slots.Values[slot].Tag, tag, uint64(bpf.PFStateBusy)<<32) {
+	if !atomic.CompareAndSwapUint64(&t.slots.Values[slot].Tag, tag, uint64(bpf.PFStateFreeing)<<32|uint64(uint32(tag))) {
 		return false
 	}
 	t.release(slot)
