@@ -49,11 +49,11 @@ func (f *filter) table(ctx context.Context, r pfctl.TableRequest) (*pfctl.TableR
 func (f *filter) changeTable(name engine.TableName, r *pfctl.TableRequest) (*engine.TableChange, error) {
 	switch r.Command {
 	case "add":
-		return f.engine.AddAddresses(name, r.Addresses)
+		return f.engine.AddAddresses(name, r.Addresses, r.Verbose > 0)
 	case "delete":
-		return f.engine.DeleteAddresses(name, r.Addresses)
+		return f.engine.DeleteAddresses(name, r.Addresses, r.Verbose > 0)
 	case "replace":
-		return f.engine.ReplaceAddresses(name, r.Addresses)
+		return f.engine.ReplaceAddresses(name, r.Addresses, r.Verbose > 0)
 	case "flush":
 		return f.engine.FlushAddresses(name)
 	case "show":

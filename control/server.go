@@ -259,12 +259,23 @@ func peerOf(c net.Conn) peer {
 	return p
 }
 
+// How long a request may be. That of the owner has room for as many addresses
+// as tables can hold.
+const (
+	requestBytes      = 8 << 20
+	ownerRequestBytes = 1 << 28
+)
+
 func (c call) serve(w http.ResponseWriter, r *http.Request) {
 	if c.who == owner && !isOwner(r.Context()) {
 		writeError(w, errNotPermitted)
 		return
 	}
-	reply, err := c.handle(r.Context(), json.NewDecoder(http.MaxBytesReader(w, r.Body, 64<<20)))
+	limit := int64(requestBytes)
+	if isOwner(r.Context()) {
+		limit = ownerRequestBytes
+	}
+	reply, err := c.handle(r.Context(), json.NewDecoder(http.MaxBytesReader(w, r.Body, limit)))
 	if err != nil {
 		writeError(w, err)
 		return

@@ -214,31 +214,50 @@ func contents(prefixes []conf.TablePrefix) map[netip.Prefix]bool {
 	return set
 }
 
-// replace changes the contents of a table by the fewest writes: new addresses
-// first, so that what is in both is never missing, unless only one of both
-// contents fits.
-func (e *Engine) replace(t *table, wanted map[netip.Prefix]bool) error {
-	var added, removed []conf.TablePrefix
+// difference is what makes the contents of a table others.
+type difference struct {
+	added   []conf.TablePrefix // and those whose negation changes
+	changed int                // how many of added are there
+	removed []conf.TablePrefix
+}
+
+func (t *table) difference(wanted map[netip.Prefix]bool) (d difference) {
 	for prefix, not := range wanted {
-		if old, ok := t.entries[prefix]; !ok || old.not != not {
-			added = append(added, conf.TablePrefix{Prefix: prefix, Not: not})
+		old, there := t.entries[prefix]
+		if there && old.not == not {
+			continue
 		}
+		if there {
+			d.changed++
+		}
+		d.added = append(d.added, conf.TablePrefix{Prefix: prefix, Not: not})
 	}
 	for prefix := range t.entries {
 		if _, ok := wanted[prefix]; !ok {
-			removed = append(removed, conf.TablePrefix{Prefix: prefix})
+			d.removed = append(d.removed, conf.TablePrefix{Prefix: prefix})
 		}
 	}
-	if e.entryCount()+len(added) > int(bpf.PFTableEntries) {
-		if err := e.removeEntries(t, removed); err != nil {
+	return d
+}
+
+// replace changes the contents of a table by the fewest writes.
+func (e *Engine) replace(t *table, wanted map[netip.Prefix]bool) error {
+	return e.change(t, t.difference(wanted))
+}
+
+// change changes the contents of a table: new addresses first, so that what is
+// in both is never missing, unless only one of both contents fits.
+func (e *Engine) change(t *table, d difference) error {
+	if e.entryCount()+len(d.added)-d.changed > int(bpf.PFTableEntries) {
+		if err := e.removeEntries(t, d.removed); err != nil {
 			return err
 		}
-		removed = nil
+		d.removed = nil
 	}
-	if err := e.addEntries(t, added); err != nil {
+	if err := e.addEntries(t, d.added); err != nil {
 		return err
 	}
-	return e.removeEntries(t, removed)
+	return e.removeEntries(t, d.removed)
 }
 
 // entryCount is the number of addresses in all tables.
@@ -254,6 +273,9 @@ func (e *Engine) addEntries(t *table, list []conf.TablePrefix) error {
 	if err := e.putEntries(t.number, list); err != nil {
 		return fmt.Errorf("table <%s>: add %d addresses to %d: %w", t.path, len(list), len(t.entries), err)
 	}
+	if len(t.entries) == 0 {
+		t.entries = make(map[netip.Prefix]entry, len(list))
+	}
 	at := now()
 	for _, p := range list {
 		t.entries[p.Prefix] = entry{not: p.Not, cleared: at}
@@ -267,6 +289,9 @@ func (e *Engine) removeEntries(t *table, list []conf.TablePrefix) error {
 	}
 	for _, p := range list {
 		delete(t.entries, p.Prefix)
+	}
+	if len(t.entries) == 0 {
+		t.entries = make(map[netip.Prefix]entry) // the memory, too
 	}
 	return e.tableChanged(t)
 }

@@ -140,39 +140,51 @@ func (e *Engine) KillTables(anchor string) (int, error) {
 	return killed, nil
 }
 
-// AddAddresses adds addresses. Those that are there stay as they are.
-func (e *Engine) AddAddresses(name TableName, list []conf.TablePrefix) (*TableChange, error) {
+// AddAddresses adds addresses. Those that are there stay as they are. With
+// detail, it says what became of each.
+func (e *Engine) AddAddresses(name TableName, list []conf.TablePrefix, detail bool) (*TableChange, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	t, err := e.activeTable(name, true)
 	if err != nil {
 		return nil, err
 	}
-	change := &TableChange{}
 	var added []conf.TablePrefix
-	seen := make(map[netip.Prefix]bool)
-	for _, p := range list {
-		p = plain(p)
-		feedback := FeedbackAdded
-		old, there := t.entries[p.Prefix]
-		switch {
-		case seen[p.Prefix]:
-			feedback = FeedbackDuplicate
-		case there && old.not != p.Not:
-			feedback = FeedbackConflict
-		case there:
-			feedback = FeedbackNone
-		default:
-			added = append(added, p)
+	for prefix, not := range contents(list) {
+		if _, there := t.entries[prefix]; !there {
+			added = append(added, conf.TablePrefix{Prefix: prefix, Not: not})
 		}
-		seen[p.Prefix] = seen[p.Prefix] || !there
-		change.Addresses = append(change.Addresses, TableAddress{TablePrefix: p, Feedback: feedback})
 	}
 	if err := e.checkRoom(t, len(t.entries)+len(added)); err != nil {
 		return nil, err
 	}
-	change.Added = len(added)
+	change := &TableChange{Added: len(added)}
+	if detail {
+		change.Addresses = t.addFeedback(list)
+	}
 	return change, e.addEntries(t, added)
+}
+
+// addFeedback says what becomes of addresses that are added.
+func (t *table) addFeedback(list []conf.TablePrefix) []TableAddress {
+	seen := make(map[netip.Prefix]bool)
+	feedback := make([]TableAddress, len(list))
+	for i, p := range list {
+		p = plain(p)
+		letter := FeedbackAdded
+		old, there := t.entries[p.Prefix]
+		switch {
+		case seen[p.Prefix]:
+			letter = FeedbackDuplicate
+		case there && old.not != p.Not:
+			letter = FeedbackConflict
+		case there:
+			letter = FeedbackNone
+		}
+		seen[p.Prefix] = seen[p.Prefix] || !there
+		feedback[i] = TableAddress{TablePrefix: p, Feedback: letter}
+	}
+	return feedback
 }
 
 // plain is an address as tables hold it.
@@ -191,7 +203,8 @@ func (e *Engine) checkRoom(t *table, size int) error {
 }
 
 // DeleteAddresses removes addresses that are there with the same negation.
-func (e *Engine) DeleteAddresses(name TableName, list []conf.TablePrefix) (*TableChange, error) {
+// With detail, it says what became of each.
+func (e *Engine) DeleteAddresses(name TableName, list []conf.TablePrefix, detail bool) (*TableChange, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	t, err := e.activeTable(name, true)
@@ -216,51 +229,62 @@ func (e *Engine) DeleteAddresses(name TableName, list []conf.TablePrefix) (*Tabl
 			seen[p.Prefix] = true
 			deleted = append(deleted, p)
 		}
-		change.Addresses = append(change.Addresses, TableAddress{TablePrefix: p, Feedback: feedback})
+		if detail {
+			change.Addresses = append(change.Addresses, TableAddress{TablePrefix: p, Feedback: feedback})
+		}
 	}
 	change.Deleted = len(deleted)
 	return change, e.removeEntries(t, deleted)
 }
 
-// ReplaceAddresses makes a list the contents of a table.
-func (e *Engine) ReplaceAddresses(name TableName, list []conf.TablePrefix) (*TableChange, error) {
+// ReplaceAddresses makes a list the contents of a table. With detail, it says
+// what became of each address.
+func (e *Engine) ReplaceAddresses(name TableName, list []conf.TablePrefix, detail bool) (*TableChange, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	t, err := e.activeTable(name, true)
 	if err != nil {
 		return nil, err
 	}
-	change := &TableChange{}
 	wanted := contents(list)
 	if err := e.checkRoom(t, len(wanted)); err != nil {
 		return nil, err
 	}
+	d := t.difference(wanted)
+	change := &TableChange{Added: len(d.added) - d.changed, Changed: d.changed, Deleted: len(d.removed)}
+	if detail {
+		change.Addresses = t.replaceFeedback(list)
+	}
+	return change, e.change(t, d)
+}
+
+// replaceFeedback says what becomes of addresses that replace those of a
+// table, and of those.
+func (t *table) replaceFeedback(list []conf.TablePrefix) []TableAddress {
 	seen := make(map[netip.Prefix]bool)
+	var feedback []TableAddress
 	for _, p := range list {
 		p = plain(p)
-		feedback := FeedbackNone
+		letter := FeedbackNone
 		old, there := t.entries[p.Prefix]
 		switch {
 		case seen[p.Prefix]:
-			feedback = FeedbackDuplicate
+			letter = FeedbackDuplicate
 		case !there:
-			feedback = FeedbackAdded
-			change.Added++
+			letter = FeedbackAdded
 		case old.not != p.Not:
-			feedback = FeedbackChanged
-			change.Changed++
+			letter = FeedbackChanged
 		}
 		seen[p.Prefix] = true
-		change.Addresses = append(change.Addresses, TableAddress{TablePrefix: p, Feedback: feedback})
+		feedback = append(feedback, TableAddress{TablePrefix: p, Feedback: letter})
 	}
 	for _, a := range t.list() {
 		if !seen[a.Prefix] {
 			a.Feedback = FeedbackDeleted
-			change.Deleted++
-			change.Addresses = append(change.Addresses, a)
+			feedback = append(feedback, a)
 		}
 	}
-	return change, e.replace(t, wanted)
+	return feedback
 }
 
 // list returns the addresses of a table in their order.

@@ -1,8 +1,11 @@
 package engine
 
 import (
+	"cmp"
+	"encoding/binary"
 	"errors"
 	"net/netip"
+	"slices"
 
 	"github.com/cilium/ebpf"
 
@@ -10,41 +13,65 @@ import (
 	"github.com/bsdnet/bsdnet/pf/conf"
 )
 
-// entryKeys are the keys of a table's addresses in the two tries.
-type entryKeys struct {
-	inet  []bpf.PFTableKey
-	inet6 []bpf.PFTableKey6
-	not   [2][]uint32 // values of inet and inet6
+// entryKey is a key of one of the two tries.
+type entryKey interface {
+	bpf.PFTableKey | bpf.PFTableKey6
 }
 
-func keysOf(number uint32, list []conf.TablePrefix) (k entryKeys) {
+// keyed is an address as a trie holds it.
+type keyed[Key entryKey] struct {
+	high, low uint64 // the address as a number, IPv4 in high
+	key       Key
+	not       uint32
+}
+
+// keysOf makes the keys of addresses for the two tries, in the order of the
+// addresses: neighbours share their way through a trie, so that a million of
+// them take a fifth of the time that they take in any order.
+func keysOf(number uint32, list []conf.TablePrefix) (inet []keyed[bpf.PFTableKey], inet6 []keyed[bpf.PFTableKey6]) {
 	for _, p := range list {
-		value := uint32(0)
+		not := uint32(0)
 		if p.Not {
-			value = 1
+			not = 1
 		}
 		addr, length := p.Prefix.Addr(), uint32(32+p.Prefix.Bits())
 		if addr.Is4() {
-			k.inet = append(k.inet, bpf.PFTableKey{Prefixlen: length, Table: bigEndian(number), Addr: addr.As4()})
-			k.not[0] = append(k.not[0], value)
-		} else {
-			k.inet6 = append(k.inet6, bpf.PFTableKey6{Prefixlen: length, Table: bigEndian(number), Addr: addr.As16()})
-			k.not[1] = append(k.not[1], value)
+			key := bpf.PFTableKey{Prefixlen: length, Table: bigEndian(number), Addr: addr.As4()}
+			inet = append(inet, keyed[bpf.PFTableKey]{high: uint64(binary.BigEndian.Uint32(key.Addr[:])), key: key, not: not})
+			continue
 		}
+		key := bpf.PFTableKey6{Prefixlen: length, Table: bigEndian(number), Addr: addr.As16()}
+		high, low := binary.BigEndian.Uint64(key.Addr[:8]), binary.BigEndian.Uint64(key.Addr[8:])
+		inet6 = append(inet6, keyed[bpf.PFTableKey6]{high: high, low: low, key: key, not: not})
 	}
-	return k
+	sortKeys(inet)
+	sortKeys(inet6)
+	return inet, inet6
+}
+
+func sortKeys[Key entryKey](keys []keyed[Key]) {
+	slices.SortFunc(keys, func(a, b keyed[Key]) int { return cmp.Or(cmp.Compare(a.high, b.high), cmp.Compare(a.low, b.low)) })
 }
 
 // putEntries writes addresses of a table into the data path.
 func (e *Engine) putEntries(number uint32, list []conf.TablePrefix) error {
-	k := keysOf(number, list)
-	if len(k.inet) > 0 {
-		if _, err := e.maps.Table.BatchUpdate(k.inet, k.not[0], nil); err != nil {
-			return err
-		}
+	inet, inet6 := keysOf(number, list)
+	if err := putKeys(e.maps.Table, inet); err != nil {
+		return err
 	}
-	if len(k.inet6) > 0 {
-		if _, err := e.maps.Table6.BatchUpdate(k.inet6, k.not[1], nil); err != nil {
+	return putKeys(e.maps.Table6, inet6)
+}
+
+// entryBatch is how many addresses are written by one system call.
+const entryBatch = 1 << 16
+
+func putKeys[Key entryKey](m *ebpf.Map, list []keyed[Key]) error {
+	for part := range slices.Chunk(list, entryBatch) {
+		keys, values := make([]Key, len(part)), make([]uint32, len(part))
+		for i := range part {
+			keys[i], values[i] = part[i].key, part[i].not
+		}
+		if _, err := m.BatchUpdate(keys, values, nil); err != nil {
 			return err
 		}
 	}
@@ -54,20 +81,26 @@ func (e *Engine) putEntries(number uint32, list []conf.TablePrefix) error {
 // deleteEntries takes addresses of a table out of the data path. Those that
 // are not there do not matter.
 func (e *Engine) deleteEntries(number uint32, list []conf.TablePrefix) error {
-	k := keysOf(number, list)
-	return errors.Join(deleteKeys(e.maps.Table, k.inet), deleteKeys(e.maps.Table6, k.inet6))
+	inet, inet6 := keysOf(number, list)
+	return errors.Join(deleteKeys(e.maps.Table, inet), deleteKeys(e.maps.Table6, inet6))
 }
 
-func deleteKeys[Key any](m *ebpf.Map, keys []Key) error {
-	for len(keys) > 0 {
-		done, err := m.BatchDelete(keys, nil)
-		if err == nil {
-			return nil
+func deleteKeys[Key entryKey](m *ebpf.Map, list []keyed[Key]) error {
+	for part := range slices.Chunk(list, entryBatch) {
+		keys := make([]Key, len(part))
+		for i := range part {
+			keys[i] = part[i].key
 		}
-		if !errors.Is(err, ebpf.ErrKeyNotExist) {
-			return err
+		for len(keys) > 0 {
+			done, err := m.BatchDelete(keys, nil)
+			if err == nil {
+				break
+			}
+			if !errors.Is(err, ebpf.ErrKeyNotExist) {
+				return err
+			}
+			keys = keys[min(done+1, len(keys)):] // behind the one that was not there
 		}
-		keys = keys[min(done+1, len(keys)):] // behind the one that was not there
 	}
 	return nil
 }
