@@ -17,6 +17,8 @@ import (
 
 // Machine is a Debian system that runs in QEMU from a disk of its own.
 type Machine struct {
+	words   []string // that run QEMU
+	socket  string   // of the agent
 	cmd     *exec.Cmd
 	done    chan error
 	console *lockedBuffer
@@ -67,43 +69,73 @@ func (k *Kernel) Start(ctx context.Context, work, disk string, command, args []s
 	}
 	agent := filepath.Join(work, "agent.sock")
 	words := append(append([]string{}, command...),
-		"qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "1024", "-display", "none", "-nodefaults", "-no-user-config",
+		"qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "1024", "-display", "none", "-no-reboot", "-nodefaults", "-no-user-config",
 		"-kernel", filepath.Join(k.Dir, "boot", "vmlinuz-"+k.Version), "-initrd", image,
 		"-append", "console=ttyS0 quiet panic=-1 mitigations=off systemd.show_status=false systemd.log_target=console systemd.log_level=warning",
 		"-drive", "file="+disk+",format=raw,if=virtio,cache=unsafe",
 		"-serial", "stdio", "-chardev", "socket,id=agent,path="+agent+",server=on,wait=off", "-serial", "chardev:agent")
 	words = append(words, args...)
-	m := &Machine{done: make(chan error, 1), console: &lockedBuffer{}, lines: make(chan string, 4096)}
-	m.cmd = exec.CommandContext(ctx, words[0], words[1:]...)
+	m := &Machine{words: words, socket: agent, console: &lockedBuffer{}}
+	return m, m.boot(ctx)
+}
+
+// boot starts QEMU, which ends when the guest reboots: what a reset of its
+// devices forgets to reset is no subject of these tests.
+func (m *Machine) boot(ctx context.Context) error {
+	m.done, m.lines = make(chan error, 1), make(chan string, 4096)
+	m.cmd = exec.CommandContext(ctx, m.words[0], m.words[1:]...)
 	m.cmd.Stdout, m.cmd.Stderr = m.console, m.console
 	if err := m.cmd.Start(); err != nil {
-		return nil, err
+		return err
 	}
-	go func() { m.done <- m.cmd.Wait() }()
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+	cmd, done := m.cmd, m.done
+	go func() { done <- cmd.Wait() }()
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
 		var err error
-		if m.agent, err = net.Dial("unix", agent); err == nil {
+		if m.agent, err = net.Dial("unix", m.socket); err == nil {
 			break
 		}
 		select {
 		case err := <-m.done:
-			return nil, fmt.Errorf("start machine: %w: %s", err, m.Console())
+			m.done <- err // for Stop
+			return fmt.Errorf("start machine: %w: %s", err, m.Console())
 		default:
 		}
 		if time.Now().After(end) {
-			return nil, errors.Join(fmt.Errorf("start machine: %w", err), m.Stop())
+			return errors.Join(fmt.Errorf("start machine: %w", err), m.Stop())
 		}
 	}
-	go m.read()
-	return m, nil
+	go read(m.agent, m.lines)
+	return nil
 }
 
-func (m *Machine) read() {
-	defer close(m.lines)
-	scanner := bufio.NewScanner(m.agent)
+// Reboot tells the system to reboot and waits until it has gone down and runs
+// commands again.
+func (m *Machine) Reboot(ctx context.Context) error {
+	if _, err := m.Run(ctx, "systemctl reboot --no-block"); err != nil {
+		return err
+	}
+	select {
+	case <-ctx.Done():
+		return fmt.Errorf("reboot: it does not go down: %w", ctx.Err())
+	case err := <-m.done:
+		if err != nil {
+			return fmt.Errorf("reboot: %w", err)
+		}
+	}
+	m.agent.Close()
+	if err := m.boot(ctx); err != nil {
+		return err
+	}
+	return m.Await(ctx)
+}
+
+func read(from net.Conn, lines chan<- string) {
+	defer close(lines)
+	scanner := bufio.NewScanner(from)
 	scanner.Buffer(nil, 1<<20)
 	for scanner.Scan() {
-		m.lines <- scanner.Text()
+		lines <- scanner.Text()
 	}
 }
 

@@ -187,8 +187,11 @@ func (s *story) await() {
 // reboot tells the machine to, and waits until it has done so.
 func (s *story) reboot() {
 	s.t.Helper()
-	s.run("systemctl reboot --no-block")
-	s.await()
+	ctx, cancel := context.WithTimeout(s.ctx, 5*time.Minute)
+	defer cancel()
+	if err := s.machine.Reboot(ctx); err != nil {
+		s.t.Fatal(err)
+	}
 	s.note("rebooted")
 }
 
