@@ -124,7 +124,7 @@ func (m *Machine) Reboot(ctx context.Context) error {
 		}
 	}
 	m.agent.Close()
-	if err := m.boot(ctx); err != nil {
+	if err := m.boot(context.WithoutCancel(ctx)); err != nil { // the machine outlives the waiting
 		return err
 	}
 	return m.Await(ctx)
