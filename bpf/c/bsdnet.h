@@ -955,7 +955,7 @@ struct pf_logged {
 
 /* What pf's programs tell each other of the packet in hand. */
 struct pf_pdesc {
-	__u8 addr[2][16];	/* key: of the packet's way, see pf_key */
+	__u8 addr[2][16];	/* key: of the packet's way, see pf_key_addrs */
 	__be16 port[2];
 	__u8 proto;
 	__u8 af;
@@ -983,9 +983,6 @@ struct pf_pdesc {
 	__u8 tos;
 	__u8 fragment;		/* 1: not whole */
 	__u8 spare3[2];
-	__u32 words[PF_TREE_WORDS];
-	__u8 naddr[2][16];	/* the translated key; what the packet was, while rules see it as it is now; or what an ICMP error quotes */
-	__be16 nport[2];
 	__u32 claimed[2];	/* slots taken for a state in the making */
 	__u32 logs;		/* how many of logged */
 	struct pf_actions act;
@@ -995,10 +992,13 @@ struct pf_pdesc {
 	__u8 matches_user;
 	__u8 spare4;
 	__u32 rcvif;		/* where the packet came in; IFNET_SLOTS: it is the host's own */
+	/* From here on not cleared for a packet. */
+	__u32 words[PF_TREE_WORDS];
+	__u8 naddr[2][16];	/* the translated key; what the packet was, while rules see it as it is now; or what an ICMP error quotes */
+	__be16 nport[2];
 	__u8 source[16];	/* as it was before the rule that translates */
 	__u32 low;		/* nat: the first port that it may get, and how many there are */
 	__u32 span;
-	/* From here on not cleared for a packet. */
 	struct pf_logged logged[PF_PACKET_LOGS];
 	__u32 choices;		/* translations made; the last ones are in choice */
 	struct pf_choice choice[PF_CHOICES];

@@ -132,7 +132,7 @@ STAGE(pf_test)
 		pf_turn(pd, m);
 		goto search;
 	}
-	switch (pf_setup(ctx, m, pd)) {
+	switch (pf_setup(ctx, m, pd, head->seed)) {
 	case PF_SHORT:
 		pf_counted(too_short);
 		return drop(REASON_PF_SHORT);

@@ -81,6 +81,7 @@ inline_always bool pf_quoted(ctx_t *ctx, const struct mbuf *m, struct pf_pdesc *
 	__u8 query;
 
 	__builtin_memset(pd->naddr, 0, sizeof(pd->naddr));
+	*(__u32 *)pd->nport = 0;
 	q->l3_off = m->l4_off + 8;
 	if (pd->af == 4) {
 		struct iphdr *ip = pf_at(ctx, q->l3_off, sizeof(*ip));

@@ -269,12 +269,12 @@ enum pf_verdict {
  * pf_setup: fills in pd. Headers must be there whole, except in fragments,
  * which count as having none.
  */
-inline_always enum pf_verdict pf_setup(ctx_t *ctx, struct mbuf *m, struct pf_pdesc *pd)
+inline_always enum pf_verdict pf_setup(ctx_t *ctx, struct mbuf *m, struct pf_pdesc *pd, __u64 seed)
 {
-	struct pf_state_head *head = pf_state_head_get();
 	__u32 avail;
 
-	__builtin_memset(pd, 0, __builtin_offsetof(struct pf_pdesc, logged));
+	/* The addresses are written in any case, the rest when it is needed. */
+	__builtin_memset(pd->port, 0, __builtin_offsetof(struct pf_pdesc, words) - __builtin_offsetof(struct pf_pdesc, port));
 	pd->proto = m->proto;
 	pd->af = m->af;
 	pd->dir = m->dir;
@@ -283,7 +283,7 @@ inline_always enum pf_verdict pf_setup(ctx_t *ctx, struct mbuf *m, struct pf_pde
 	pd->l4_off = m->l4_off;
 	pd->tos = m->tos;
 	pd->fragment = !!(m->flags & M_FRAG);
-	if (!head || !pf_key_addrs(ctx, m, pd))
+	if (!pf_key_addrs(ctx, m, pd))
 		return PF_SHORT;
 	if ((m->proto == IPPROTO_ICMP && m->af == 6) || (m->proto == IPPROTO_ICMPV6 && m->af == 4))
 		return PF_NORMALIZED;
@@ -356,7 +356,7 @@ inline_always enum pf_verdict pf_setup(ctx_t *ctx, struct mbuf *m, struct pf_pde
 	pd->header = 1;
 hash:
 	pd->options = pf_options(m, pd);
-	pd->hash = pf_hash(pd->addr, pd->port, pd->proto, pd->af, head->seed);
+	pd->hash = pf_hash(pd->addr, pd->port, pd->proto, pd->af, seed);
 	return PF_OK;
 }
 

@@ -483,9 +483,6 @@ type AbiPfPdesc struct {
 	Tos         uint8
 	Fragment    uint8
 	Spare3      [2]uint8
-	Words       [16]uint32
-	Naddr       [2][16]uint8
-	Nport       [2]uint16
 	Claimed     [2]uint32
 	Logs        uint32
 	Act         AbiPfActions
@@ -495,6 +492,9 @@ type AbiPfPdesc struct {
 	MatchesUser uint8
 	Spare4      uint8
 	Rcvif       uint32
+	Words       [16]uint32
+	Naddr       [2][16]uint8
+	Nport       [2]uint16
 	Source      [16]uint8
 	Low         uint32
 	Span        uint32

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"os/user"
+	"runtime/debug"
 	"strconv"
 	"strings"
 
@@ -18,6 +19,9 @@ import (
 
 // pfctlMain is pfctl(8).
 func pfctlMain(ctx context.Context, args []string) int {
+	// It ends in a moment: collecting garbage is waste unless rules are very many.
+	debug.SetGCPercent(-1)
+	debug.SetMemoryLimit(512 << 20)
 	return pfctl.Main(ctx, args, os.Stdin, os.Stdout, os.Stderr, pfctlHost(os.Stderr))
 }
 
