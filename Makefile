@@ -59,6 +59,10 @@ install: build
 	sed 's|/usr/sbin/bsdnet|$(PREFIX)/sbin/bsdnet|' packaging/systemd/bsdnet.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/bsdnet.service
 	chmod 644 $(DESTDIR)$(PREFIX)/lib/systemd/system/bsdnet.service
 	install -m 644 packaging/systemd/run-bsdnet-bpf.mount $(DESTDIR)$(PREFIX)/lib/systemd/system
+	for dir in networkd NetworkManager; do \
+		install -d $(DESTDIR)$(PREFIX)/share/bsdnet/$$dir; \
+		install -m 644 packaging/$$dir/* $(DESTDIR)$(PREFIX)/share/bsdnet/$$dir; \
+	done
 	install -d -m 755 $(DESTDIR)/etc/bsdnet
 
 bench: setup build
