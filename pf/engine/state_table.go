@@ -13,7 +13,7 @@ import (
 // stateTable is the table of states that the data path and the daemon share:
 // slots, and the index of two buckets a hash that leads to them. Both are
 // changed by atomics alone, by whoever comes first; functions of the same names
-// in pf_state.h do the same.
+// in pf_state_table.h do the same.
 type stateTable struct {
 	slots *bpf.Array[bpf.PFState]
 	index *bpf.Array[bpf.PFStateBucket]
