@@ -114,6 +114,7 @@ func (e *UnsupportedError) Error() string {
 const never = uint32(1 << 31)
 
 type compiler struct {
+	trial   bool // the program is not for use
 	env     Environment
 	rs      *conf.Ruleset
 	program *Program
@@ -134,8 +135,13 @@ type compiler struct {
 // Compile compiles a ruleset. The errors are all its constructs that are not
 // enforced.
 func Compile(rs *conf.Ruleset, env Environment) (*Program, []error) {
+	return compile(rs, env, false)
+}
+
+// compile is Compile; a trial only finds the errors.
+func compile(rs *conf.Ruleset, env Environment, trial bool) (*Program, []error) {
 	c := &compiler{
-		env: env, rs: rs, program: &Program{}, tables: make(map[string]*Table),
+		trial: trial, env: env, rs: rs, program: &Program{}, tables: make(map[string]*Table),
 		tags: make(map[string]uint16), seen: make(map[Identity]int),
 		origin: make(map[*conf.Rule]*conf.Rule), binats: make(map[*conf.Rule]Identity), binatOf: make(map[*conf.Anchor]binatRules),
 	}
@@ -233,7 +239,7 @@ func (c *compiler) list(anchor *conf.Anchor, firstMatch bool, lists ...func(*con
 	}
 	c.program.Ranges = append(c.program.Ranges, Range{first, count})
 	c.program.Lines = append(c.program.Lines, l.ext...)
-	if len(c.errs) > 0 {
+	if c.trial || len(c.errs) > 0 {
 		return first, count
 	}
 	for _, run := range l.runs {

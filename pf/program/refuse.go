@@ -11,7 +11,7 @@ import (
 // Unenforced returns all constructs of a ruleset that the data path does not
 // enforce, with their places in the file. It needs no host.
 func Unenforced(rs *conf.Ruleset) []error {
-	_, errs := Compile(rs, noHost{})
+	_, errs := compile(rs, noHost{}, true)
 	return errs
 }
 
@@ -100,6 +100,8 @@ func (c *compiler) identify(anchor *conf.Anchor, r *conf.Rule) Identity {
 	}
 	var id Identity
 	switch {
+	case c.trial:
+		return ""
 	case r.RIdentifier != 0:
 		id = Identity(fmt.Sprintf("ridentifier %d", r.RIdentifier))
 	case r.Labels[0] != "":

@@ -11,8 +11,8 @@ import (
 	"github.com/bsdnet/bsdnet/pf/conf"
 )
 
-// compile compiles the text of a ruleset for a host on which everything is there.
-func compile(t testing.TB, text string) *Program {
+// compileText compiles the text of a ruleset for a host on which everything is there.
+func compileText(t testing.TB, text string) *Program {
 	t.Helper()
 	rs, err := conf.Load("test", strings.NewReader(text), conf.Config{})
 	if err != nil {
@@ -217,7 +217,7 @@ func TestTrees(t *testing.T) {
 	decided := 0
 	for round := range 60 {
 		six := round%2 == 1
-		p := compile(t, randomRules(random, 10+random.IntN(300), six))
+		p := compileText(t, randomRules(random, 10+random.IntN(300), six))
 		for range 400 {
 			key := randomKey(random, six)
 			for direction, bit := range []uint32{bpf.PfrIn, bpf.PfrOut} {
@@ -242,7 +242,7 @@ func TestLongLeaf(t *testing.T) {
 	for i := range 40 {
 		text += fmt.Sprintf("pass in inet from 10.0.0.0/8 to any tos %d no state\n", 4*i+4)
 	}
-	p := compile(t, text+"block in quick inet from 10.1.2.3 to any\n")
+	p := compileText(t, text+"block in quick inet from 10.1.2.3 to any\n")
 	key := [treeWords]uint32{bpf.PFWordSrc: 10<<24 | 5}
 	if got, want := walk(t, p, &key, false, 0, bpf.PfrIn), linear(p, &key, false, bpf.PfrIn); got != want || want == 0 {
 		t.Errorf("line %d decides, want %d", got, want)
@@ -269,7 +269,7 @@ func TestTreeWhen(t *testing.T) {
 		"tagged":      {"match in from 10.0.0.0/8 tag x\npass in tagged x no state\n" + plain, 1},
 		"translation": {strings.Repeat("rdr on lo0 proto tcp to 10.0.0.1 port 80 -> 10.0.0.2\n", 9), 1},
 	} {
-		p := compile(t, "set ruleset-optimization none\n"+c.text)
+		p := compileText(t, "set ruleset-optimization none\n"+c.text)
 		if p.Trees != c.want {
 			t.Errorf("%s: %d runs have trees, want %d", name, p.Trees, c.want)
 		}
