@@ -99,10 +99,10 @@ var dimensions = []dimension{
 }
 
 const (
-	nftLeaf    = 8   // rules that are not split further
-	nftWays    = 256 // intervals of one map
-	nftDepth   = 6
-	nftDoubled = 3 // times the rules that a split may make of them
+	nftLeaf  = 16 // rules that are not split further
+	nftWays  = 64 // intervals of one map
+	nftDepth = 3
+	nftAdded = 4 // times the rules there are that the first split may make of them; later ones three
 )
 
 // nftSplit cuts rules by the intervals of one part of the key.
@@ -158,7 +158,11 @@ func (n *nftTree) chain(rules []Filter, depth int) string {
 			for _, group := range g {
 				most, total = max(most, len(group)), total+len(group)
 			}
-			if most < least && total <= nftDoubled*len(rules)+nftWays {
+			room := nftAdded * len(rules)
+			if depth > 0 {
+				room = 3 * len(rules)
+			}
+			if most < least && total <= room {
 				least, best, starts, groups = most, &dimensions[i], s, g
 			}
 		}
