@@ -401,6 +401,7 @@ const (
 const (
 	PFAnswerRst  = uint32(gen.AbiPfAnswerPF_ANSWER_RST)
 	PFAnswerICMP = uint32(gen.AbiPfAnswerPF_ANSWER_ICMP)
+	PFAnswerOut  = uint32(gen.AbiPfAnswerPF_ANSWER_OUT)
 )
 
 const (

@@ -41,6 +41,7 @@ func startFilter(ctx context.Context, d *Daemon) (*filter, error) {
 		return nil, fmt.Errorf("open pf: %w", err)
 	}
 	f.engine.SetFragments(d.slow.stack)
+	d.slow.pf.Store(f.engine)
 	for _, hook := range []pfil.Hook{
 		{Name: engine.HookInet, Type: pfil.Inet, Slot: bpf.PFHookTest},
 		{Name: engine.HookInet6, Type: pfil.Inet6, Slot: bpf.PFHookTest},

@@ -18,6 +18,11 @@ const ethernetHeader = 14
 // past the filters, as packets that pf makes itself do.
 func (s *slowPath) refuse(t *netisr.Thread, p *netisr.Packet) {
 	h := p.Header()
+	if h.Hook&bpf.PFAnswerOut != 0 && h.Rcvif < bpf.IfnetSlots {
+		if pf := s.pf.Load(); pf != nil {
+			pf.Original(p.Network()) // its sender knows nothing of a translation
+		}
+	}
 	out := answer.Append(make([]byte, ethernetHeader, 256), p.Network(), answer.Options{
 		RST: h.Hook&bpf.PFAnswerRst != 0, ICMP: h.Hook&bpf.PFAnswerICMP != 0,
 		Code: uint8(h.Hook >> 8), Code6: uint8(h.Hook >> 16), TTL: answerTTL,

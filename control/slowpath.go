@@ -16,6 +16,7 @@ import (
 	"github.com/bsdnet/bsdnet/loader"
 	"github.com/bsdnet/bsdnet/netisr"
 	"github.com/bsdnet/bsdnet/netisr/slowpath"
+	"github.com/bsdnet/bsdnet/pf/engine"
 	"github.com/bsdnet/bsdnet/route"
 )
 
@@ -29,6 +30,7 @@ type slowPath struct {
 	sender   *slowpath.RawSender
 	nexthops *bpf.Array[bpf.Nexthop]
 	hosts    atomic.Pointer[hostTable]
+	pf       atomic.Pointer[engine.Engine]
 	cancels  []func()
 	once     sync.Once
 }

@@ -555,6 +555,7 @@ struct pf_rule {
 enum pf_answer {
 	PF_ANSWER_RST = 1 << 0,
 	PF_ANSWER_ICMP = 1 << 1,
+	PF_ANSWER_OUT = 1 << 2,	/* it was on its way out */
 };
 
 struct pf_rule_ext {

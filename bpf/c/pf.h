@@ -373,6 +373,8 @@ inline_always int pf_block(ctx_t *ctx, struct mbuf *m, const struct pf_rule *r, 
 		answer |= PF_ANSWER_ICMP;
 	if (!answer || (m->flags & M_FRAG_NOTFIRST))
 		return drop(reason);
+	if (m->dir == PFIL_OUT)
+		answer |= PF_ANSWER_OUT;
 	m->hook = answer | r->return_code << 8 | (__u32)r->return_code6 << 16;
 	to_netisr(ctx, m, REASON_NETISR_HOOK);
 }

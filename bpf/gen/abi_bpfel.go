@@ -344,6 +344,7 @@ type AbiPfAnswer uint32
 const (
 	AbiPfAnswerPF_ANSWER_RST  AbiPfAnswer = 1
 	AbiPfAnswerPF_ANSWER_ICMP AbiPfAnswer = 2
+	AbiPfAnswerPF_ANSWER_OUT  AbiPfAnswer = 4
 )
 
 type AbiPfChoice struct {
