@@ -36,6 +36,7 @@ type PFState = gen.AbiPfState
 type PFStateHead = gen.AbiPfStateHead
 type PFSettings = gen.AbiPfSettings
 type PFStatus = gen.AbiPfStatus
+type PFLogCounters = gen.AbiPfLogCounters
 type PFTableKey = gen.AbiPfTableKey
 type PFTableKey6 = gen.AbiPfTableKey6
 type PFLogRecord = gen.AbiPfLogRecord

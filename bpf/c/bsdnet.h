@@ -861,7 +861,8 @@ struct pf_settings {
 	__u32 states_limit;
 	__u32 flags;		/* enum pf_settings_flags */
 	__u32 timeout[PFTM_MAX];	/* in jiffies; the adaptive ones in states */
-	__u32 spare[14];
+	__u32 log_ifslot;	/* set loginterface: 1 and its slot, 0: none */
+	__u32 spare[13];
 };
 
 /* Counters of pf on one CPU. */
@@ -882,6 +883,16 @@ struct pf_status {
 	__u64 translate;	/* no port free */
 	__u64 log_lost;		/* records that found no room */
 	__u64 max_states;	/* max of a rule met */
+};
+
+/*
+ * What set loginterface counts on one CPU, at [IPv6 * 2 + direction]. What was
+ * seen and did not pass was blocked.
+ */
+struct pf_log_counters {
+	__u64 seen[4];
+	__u64 seen_bytes[4];
+	__u64 passed[4];
 };
 
 /* In place of the number of a table. */

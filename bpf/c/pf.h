@@ -128,6 +128,8 @@ STAGE(pf_test)
 	ifp = ifnet_slot(m->dir == PFIL_IN ? m->rcvif : m->ifp);
 	if (ifp && (ifp->if_flags & IFNET_PFSKIP))
 		pfil_continue(ctx, m);
+	if (!(m->flags & M_NORMALIZED))
+		pf_log_seen(ctx, set, m, 1);
 	if (described) {
 		pf_turn(pd, m);
 		goto search;

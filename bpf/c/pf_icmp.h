@@ -4,6 +4,7 @@
 #define BSDNET_PF_ICMP_H
 
 #include "pf_actions.h"
+#include "pf_log.h"
 #include "pf_translate.h"
 
 #define INNER_OFF_MAX	(L4_OFF_MAX + 8 + 60)
@@ -297,6 +298,7 @@ STAGE(pf_error)
 	}
 	if (pd->act.flags & PFA_SCRUB)
 		stage(ctx, PF_HOOK_SCRUB);
+	pf_log_passed(ctx, m);
 	pfil_continue(ctx, m);
 }
 

@@ -5,6 +5,43 @@
 
 #include "pf_pdesc.h"
 
+/* pf_log_counters_get: of the packet's interface, if it is the one of set loginterface. */
+inline_always struct pf_log_counters *pf_log_counters_get(const struct pf_settings *set, const struct mbuf *m)
+{
+	__u32 zero = 0;
+
+	if (!set->log_ifslot || set->log_ifslot - 1 != (m->dir == PFIL_IN ? m->rcvif : m->ifp))
+		return NULL;
+	return bpf_map_lookup_elem(&pf_log_stats, &zero);
+}
+
+inline_always __u32 pf_log_index(const struct mbuf *m)
+{
+	return (m->af == 6) << 1 | (m->dir & 1);
+}
+
+/* pf_log_seen: counts a packet that pf looks at; by -1 it is not counted after all. */
+inline_always void pf_log_seen(ctx_t *ctx, const struct pf_settings *set, const struct mbuf *m, __s64 by)
+{
+	struct pf_log_counters *c = pf_log_counters_get(set, m);
+	__u32 i = pf_log_index(m);
+
+	if (!c)
+		return;
+	c->seen[i] += by * packets(ctx);
+	c->seen_bytes[i] += by * m->ip_len;
+}
+
+/* pf_log_passed: and that passes. */
+inline_always void pf_log_passed(ctx_t *ctx, const struct mbuf *m)
+{
+	const struct pf_settings *set = pf_settings_get();
+	struct pf_log_counters *c = set ? pf_log_counters_get(set, m) : NULL;
+
+	if (c)
+		c->passed[pf_log_index(m)] += packets(ctx);
+}
+
 /* pf_log_how: why a packet is logged, to which pflogN, and whether its socket's owner is asked for. */
 inline_always __u32 pf_log_how(__u32 reason, __u32 log_if, bool user)
 {

@@ -108,6 +108,13 @@ struct {
 	__type(value, struct pf_status);
 } pf_stats SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct pf_log_counters);
+} pf_log_stats SEC(".maps");
+
 /* All tables in one trie a family, told apart by their number. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);

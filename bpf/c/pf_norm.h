@@ -3,6 +3,7 @@
 #ifndef BSDNET_PF_NORM_H
 #define BSDNET_PF_NORM_H
 
+#include "pf_log.h"
 #include "pf_rules.h"
 #include "pf_translate.h"
 
@@ -15,6 +16,7 @@
 	do {                                                                   \
 		if ((pd)->act.flags & PFA_SCRUB)                               \
 			stage(ctx, PF_HOOK_SCRUB);                             \
+		pf_log_passed(ctx, m);                                         \
 		pfil_continue(ctx, m);                                         \
 	} while (0)
 
@@ -161,10 +163,15 @@ inline_always bool pf_normalize_mss(ctx_t *ctx, struct mbuf *m, const struct pf_
  */
 inline_always int pf_reassemble(ctx_t *ctx, struct mbuf *m, bool nodf)
 {
+	const struct pf_settings *set;
+
 	if (!nodf && pf_fragment_df(ctx, m)) {
 		pf_counted(fragment);
 		return drop(REASON_PF_FRAGMENT);
 	}
+	set = pf_settings_get();
+	if (set)
+		pf_log_seen(ctx, set, m, -1); /* the packet counts when it is whole */
 	m->hook = m->dir;
 	to_netisr(ctx, m, REASON_NETISR_REASSEMBLE);
 }
@@ -202,6 +209,7 @@ STAGE(pf_scrub)
 		pf_counted(memory);
 		return drop(REASON_PF_NORMALIZE);
 	}
+	pf_log_passed(ctx, m);
 	pfil_continue(ctx, m);
 }
 

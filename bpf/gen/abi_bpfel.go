@@ -405,6 +405,13 @@ const (
 	AbiPfLimitsPF_PACKET_LOGS    AbiPfLimits = 8
 )
 
+type AbiPfLogCounters struct {
+	_         structs.HostLayout
+	Seen      [4]uint64
+	SeenBytes [4]uint64
+	Passed    [4]uint64
+}
+
 type AbiPfLogLimits uint32
 
 const (
@@ -678,7 +685,8 @@ type AbiPfSettings struct {
 	StatesLimit uint32
 	Flags       uint32
 	Timeout     [16]uint32
-	Spare       [14]uint32
+	LogIfslot   uint32
+	Spare       [13]uint32
 }
 
 type AbiPfSettingsFlags uint32

@@ -25,6 +25,7 @@ const (
 	TcMapNd6            = "nd6"
 	TcMapNexthop        = "nexthop"
 	TcMapPfLog          = "pf_log"
+	TcMapPfLogStats     = "pf_log_stats"
 	TcMapPfPdTc         = "pf_pd_tc"
 	TcMapPfPools        = "pf_pools"
 	TcMapPfRanges       = "pf_ranges"
@@ -145,6 +146,7 @@ type TcMapSpecs struct {
 	Nd6            *ebpf.MapSpec `ebpf:"nd6"`
 	Nexthop        *ebpf.MapSpec `ebpf:"nexthop"`
 	PfLog          *ebpf.MapSpec `ebpf:"pf_log"`
+	PfLogStats     *ebpf.MapSpec `ebpf:"pf_log_stats"`
 	PfPdTc         *ebpf.MapSpec `ebpf:"pf_pd_tc"`
 	PfPools        *ebpf.MapSpec `ebpf:"pf_pools"`
 	PfRanges       *ebpf.MapSpec `ebpf:"pf_ranges"`
@@ -203,6 +205,7 @@ type TcMaps struct {
 	Nd6            *ebpf.Map `ebpf:"nd6"`
 	Nexthop        *ebpf.Map `ebpf:"nexthop"`
 	PfLog          *ebpf.Map `ebpf:"pf_log"`
+	PfLogStats     *ebpf.Map `ebpf:"pf_log_stats"`
 	PfPdTc         *ebpf.Map `ebpf:"pf_pd_tc"`
 	PfPools        *ebpf.Map `ebpf:"pf_pools"`
 	PfRanges       *ebpf.Map `ebpf:"pf_ranges"`
@@ -237,6 +240,7 @@ func (m *TcMaps) Close() error {
 		m.Nd6,
 		m.Nexthop,
 		m.PfLog,
+		m.PfLogStats,
 		m.PfPdTc,
 		m.PfPools,
 		m.PfRanges,

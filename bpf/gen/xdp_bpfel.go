@@ -25,6 +25,7 @@ const (
 	XdpMapNd6            = "nd6"
 	XdpMapNexthop        = "nexthop"
 	XdpMapPfLog          = "pf_log"
+	XdpMapPfLogStats     = "pf_log_stats"
 	XdpMapPfPdXdp        = "pf_pd_xdp"
 	XdpMapPfPools        = "pf_pools"
 	XdpMapPfRanges       = "pf_ranges"
@@ -144,6 +145,7 @@ type XdpMapSpecs struct {
 	Nd6            *ebpf.MapSpec `ebpf:"nd6"`
 	Nexthop        *ebpf.MapSpec `ebpf:"nexthop"`
 	PfLog          *ebpf.MapSpec `ebpf:"pf_log"`
+	PfLogStats     *ebpf.MapSpec `ebpf:"pf_log_stats"`
 	PfPdXdp        *ebpf.MapSpec `ebpf:"pf_pd_xdp"`
 	PfPools        *ebpf.MapSpec `ebpf:"pf_pools"`
 	PfRanges       *ebpf.MapSpec `ebpf:"pf_ranges"`
@@ -203,6 +205,7 @@ type XdpMaps struct {
 	Nd6            *ebpf.Map `ebpf:"nd6"`
 	Nexthop        *ebpf.Map `ebpf:"nexthop"`
 	PfLog          *ebpf.Map `ebpf:"pf_log"`
+	PfLogStats     *ebpf.Map `ebpf:"pf_log_stats"`
 	PfPdXdp        *ebpf.Map `ebpf:"pf_pd_xdp"`
 	PfPools        *ebpf.Map `ebpf:"pf_pools"`
 	PfRanges       *ebpf.Map `ebpf:"pf_ranges"`
@@ -238,6 +241,7 @@ func (m *XdpMaps) Close() error {
 		m.Nd6,
 		m.Nexthop,
 		m.PfLog,
+		m.PfLogStats,
 		m.PfPdXdp,
 		m.PfPools,
 		m.PfRanges,

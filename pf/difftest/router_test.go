@@ -144,7 +144,7 @@ func (r *router) open(dir string) (err error) {
 	r.engine, err = engine.New(engine.Maps{
 		Rulesets: m["pf_rulesets"], States: m["pf_states"], StateIndex: m["pf_state_index"], StateCount: m["pf_state_count"],
 		RuleCounts: m["pf_rule_counts"], RuleEvals: m["pf_rule_evals"],
-		Pools: m["pf_pools"], Ranges: m["pf_ranges"], Set: m["pf_set"], Stats: m["pf_stats"], Table: m["pf_table"], Table6: m["pf_table6"],
+		Pools: m["pf_pools"], Ranges: m["pf_ranges"], Set: m["pf_set"], Stats: m["pf_stats"], LogStats: m["pf_log_stats"], Table: m["pf_table"], Table6: m["pf_table6"],
 		StateActions: m["pf_state_actions"], RuleStates: m["pf_rule_states"],
 	}, r.config, interfaces{r})
 	if err != nil {

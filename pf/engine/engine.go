@@ -36,6 +36,7 @@ type Maps struct {
 	Ranges     *ebpf.Map
 	Set        *ebpf.Map
 	Stats      *ebpf.Map
+	LogStats   *ebpf.Map
 	Table      *ebpf.Map
 	Table6     *ebpf.Map
 	// What is done to the packets of states, and how many each rule has.
@@ -442,5 +443,5 @@ func (e *Engine) ClearStatus() error {
 	if err := e.maps.Stats.Put(uint32(0), make([]bpf.PFStatus, ebpf.MustPossibleCPU())); err != nil {
 		return fmt.Errorf("clear status: %w", err)
 	}
-	return nil
+	return e.clearLogCounters()
 }

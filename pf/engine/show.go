@@ -230,6 +230,9 @@ type Info struct {
 	Entries  uint64    `json:"stateEntries"`
 	States   []Counter `json:"states"`
 	Counters []Counter `json:"counters"`
+	Limits   []Counter `json:"limitCounters"`
+	// Interface is that of set loginterface.
+	Interface *InterfaceStats `json:"interface,omitempty"`
 }
 
 // Info reads the status.
@@ -239,14 +242,19 @@ func (e *Engine) Info(running bool) (*Info, error) {
 		return nil, err
 	}
 	e.mu.Lock()
-	since, debug := e.since, e.currentOptions().Debug
+	since, options := e.since, e.currentOptions()
 	if e.fragments != nil {
 		status.Fragment += e.fragments.FragmentsDropped()
 	}
 	e.mu.Unlock()
+	stats, err := e.interfaceStats(options.LogInterface)
+	if err != nil {
+		return nil, err
+	}
 	count, _ := e.Count()
 	return &Info{
-		Running: running, Seconds: int(time.Since(since).Seconds()), Debug: debug, HostID: fmt.Sprintf("0x%08x", e.CreatorID()), Entries: count,
+		Interface: stats,
+		Running:   running, Seconds: int(time.Since(since).Seconds()), Debug: options.Debug, HostID: fmt.Sprintf("0x%08x", e.CreatorID()), Entries: count,
 		States: []Counter{{"searches", status.Searches}, {"inserts", status.Inserts}, {"removals", status.Inserts - min(count, status.Inserts)}},
 		Counters: []Counter{
 			{"match", status.Match}, {"bad-offset", status.BadOffset}, {"fragment", status.Fragment}, {"short", status.TooShort},
@@ -255,6 +263,7 @@ func (e *Engine) Info(running bool) (*Info, error) {
 			{"state-insert", status.StateInsert}, {"state-limit", status.StateLimit}, {"src-limit", 0}, {"synproxy", 0},
 			{"map-failed", status.Translate},
 		},
+		Limits: []Counter{{"max states per rule", status.MaxStates}},
 	}, nil
 }
 
@@ -273,6 +282,9 @@ func (e *Engine) ShowInfo(w io.Writer, running bool, o ShowOptions) error {
 	if o.Verbose > 0 {
 		fmt.Fprintf(w, "Hostid:   %s\n\n", info.HostID)
 	}
+	if info.Interface != nil {
+		info.Interface.show(w)
+	}
 	fmt.Fprintf(w, "%-27s %14s %16s\n", "State Table", "Total", "Rate")
 	fmt.Fprintf(w, "  %-25s %14d %14s\n", "current entries", info.Entries, "")
 	rates := func(list []Counter) {
@@ -288,6 +300,10 @@ func (e *Engine) ShowInfo(w io.Writer, running bool, o ShowOptions) error {
 	rates(info.States)
 	fmt.Fprintln(w, "Counters")
 	rates(info.Counters)
+	if o.Verbose > 0 {
+		fmt.Fprintln(w, "Limit Counters")
+		rates(info.Limits)
+	}
 	return nil
 }
 

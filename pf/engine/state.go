@@ -103,6 +103,7 @@ func (e *Engine) apply(o conf.Options) {
 		atomic.StoreUint32(&set.Timeout[i], value)
 	}
 	e.applyOwn()
+	e.applyLogInterface(o.LogInterface)
 	e.applyFragments(o)
 }
 

@@ -45,7 +45,7 @@ func TestAnchorShow(t *testing.T) {
 	s.expect("-a nosuch -sr", "pfctl: Anchor does not exist\n", 1)
 	s.expect("-a nosuch -Fr", "pfctl: Anchor does not exist\n", 1)
 	s.expect("-a foo/inner -sr", "block drop out all\n", 0)
-	_, errs, status := s.run("scrub in all\n", "pfctl", "-a", "foo", "-f", "-")
+	_, errs, status := s.run("pass in proto tcp synproxy state\n", "pfctl", "-a", "foo", "-f", "-")
 	if status != 1 {
 		t.Errorf("load of what is not enforced: status %d: %s", status, errs)
 	}

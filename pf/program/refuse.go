@@ -72,7 +72,7 @@ func (c *compiler) options() {
 		what    string
 	}{
 		{rs.Options.Syncookies != conf.SyncookiesNever, "set syncookies"},
-		{rs.Options.LogInterface != "" && rs.Options.LogInterface != "none", "set loginterface"},
+		{c.group(rs.Options.LogInterface), "set loginterface with a group"},
 	} {
 		if check.present {
 			c.unsupported(pos, check.what)
@@ -83,6 +83,13 @@ func (c *compiler) options() {
 			c.unsupported(r.Pos, "ether")
 		}
 	})
+}
+
+// group reports whether a name is not of one interface.
+func (c *compiler) group(name string) bool {
+	_, group := c.env.Group(name)
+	_, single := c.env.Slot(name)
+	return name == "all" || group && !single
 }
 
 // Identity is what makes a rule the same rule after a reload: its label or
