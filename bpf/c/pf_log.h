@@ -15,19 +15,23 @@ inline_always struct pf_log_counters *pf_log_counters_get(const struct pf_settin
 	return bpf_map_lookup_elem(&pf_log_stats, &zero);
 }
 
-inline_always __u32 pf_log_index(const struct mbuf *m)
+inline_always __u64 pf_log_index(const struct mbuf *m)
 {
-	return (m->af == 6) << 1 | (m->dir & 1);
+	__u64 i = (m->af == 6) << 1 | (m->dir & 1);
+
+	opaque(i); /* older verifiers want to see its bound */
+	return i & 3;
 }
 
 /* pf_log_seen: counts a packet that pf looks at; by -1 it is not counted after all. */
 inline_always void pf_log_seen(ctx_t *ctx, const struct pf_settings *set, const struct mbuf *m, __s64 by)
 {
 	struct pf_log_counters *c = pf_log_counters_get(set, m);
-	__u32 i = pf_log_index(m);
+	__u64 i;
 
 	if (!c)
 		return;
+	i = pf_log_index(m);
 	c->seen[i] += by * packets(ctx);
 	c->seen_bytes[i] += by * m->ip_len;
 }
