@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/cilium/ebpf"
 
@@ -63,8 +64,7 @@ func startSlowPath(d *Daemon) (s *slowPath, err error) {
 	if s.nexthops, err = bpf.MapArray[bpf.Nexthop](d.dp.Maps["nexthop"]); err != nil {
 		return s, err
 	}
-	s.readInterfaces()
-	s.cancels = append(s.cancels, d.ifnet.Subscribe(func(ifnet.Event) { go s.readInterfaces() }))
+	s.followInterfaces()
 	s.stack, err = slowpath.New(slowpath.Config{
 		Netisr: s.netisr, Interfaces: s, Nexthops: s, Resolver: s, Routes: s, Sender: s.sender, Settings: s.settings(slowpath.DefaultSettings()),
 	})
@@ -113,6 +113,32 @@ func (s *slowPath) close() {
 			s.daemon.log.Error("netisr did not end well", "err", err)
 		}
 	})
+}
+
+// followInterfaces keeps the copy of the interfaces up to date. Events come in
+// bursts, of which one copy takes in all.
+func (s *slowPath) followInterfaces() {
+	changed := make(chan struct{}, 1)
+	done := make(chan struct{})
+	cancel := s.daemon.ifnet.Subscribe(func(ifnet.Event) {
+		select {
+		case changed <- struct{}{}:
+		default:
+		}
+	})
+	s.cancels = append(s.cancels, cancel, func() { close(done) })
+	s.readInterfaces()
+	go func() {
+		for {
+			select {
+			case <-done:
+				return
+			case <-changed:
+			}
+			s.readInterfaces()
+			time.Sleep(5 * time.Millisecond)
+		}
+	}()
 }
 
 // readInterfaces makes the copy of the interfaces anew.

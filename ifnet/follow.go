@@ -111,7 +111,7 @@ func (f *follower) run(ctx context.Context, t *Table) {
 			if !ok {
 				return
 			}
-			t.address(f.handle, update)
+			f.addresses(t, update)
 		}
 	}
 }
@@ -172,37 +172,56 @@ func fromNetlink(addr netlink.Addr) (Addr, bool) {
 	return a, true
 }
 
-func (t *Table) address(handle *netlink.Handle, update netlink.AddrUpdate) {
+// addresses takes an event of an address into the table, and those that came
+// with it: thousands of interfaces that come up are one look, not thousands.
+func (f *follower) addresses(t *Table, update netlink.AddrUpdate) {
+	changed := make(map[int]bool)
+	for {
+		if update.NewAddr {
+			changed[update.LinkIndex] = true
+		} else {
+			t.deleteAddr(update)
+		}
+		select {
+		case next, ok := <-f.addrs:
+			if ok {
+				update = next
+				continue
+			}
+		default:
+		}
+		break
+	}
+	if len(changed) == 0 {
+		return
+	}
+	// Events lack broadcast and peer: ask for them.
+	list, err := f.handle.AddrList(nil, netlink.FAMILY_ALL)
+	if err != nil {
+		return
+	}
+	byIndex := make(map[int][]Addr)
+	for _, addr := range list {
+		if a, ok := fromNetlink(addr); ok && changed[addr.LinkIndex] {
+			byIndex[addr.LinkIndex] = append(byIndex[addr.LinkIndex], a)
+		}
+	}
+	for index := range changed {
+		t.setAddrs(index, byIndex[index])
+	}
+}
+
+// deleteAddr takes away the address of an event.
+func (t *Table) deleteAddr(update netlink.AddrUpdate) {
 	ip, ok := netip.AddrFromSlice(update.LinkAddress.IP)
 	if !ok {
 		return
 	}
 	ones, _ := update.LinkAddress.Mask.Size()
 	prefix := netip.PrefixFrom(ip.Unmap(), ones)
-	ifp, ok := t.ByIndex(update.LinkIndex)
-	if !ok {
-		return
-	}
-	if !update.NewAddr {
+	if ifp, ok := t.ByIndex(update.LinkIndex); ok {
 		t.setAddrs(ifp.Index, slices.DeleteFunc(slices.Clone(ifp.Addrs), func(a Addr) bool { return a.Prefix == prefix }))
-		return
 	}
-	// The event lacks broadcast and peer: ask for them.
-	link, err := handle.LinkByIndex(update.LinkIndex)
-	if err != nil {
-		return
-	}
-	addrs, err := handle.AddrList(link, netlink.FAMILY_ALL)
-	if err != nil {
-		return
-	}
-	var all []Addr
-	for _, addr := range addrs {
-		if a, ok := fromNetlink(addr); ok {
-			all = append(all, a)
-		}
-	}
-	t.setAddrs(ifp.Index, all)
 }
 
 // Settle takes in what the kernel says of an interface now, before the event

@@ -11,6 +11,7 @@
 #include "ip_input.h"
 #include "ip6_input.h"
 #include "netisr_header.h"
+#include "output.h"
 
 /* netisr_queue: to the daemon, for the reason in the mbuf. */
 STAGE(netisr_queue)
@@ -145,6 +146,18 @@ STAGE(netisr_input)
 		ifp = ifnet_slot(m->ifp);
 		if (!ifp)
 			return drop(REASON_NETISR_HEADER);
+		/* What the host sends on a logical interface has no tags yet. */
+		if ((m->flags & M_HOST) && (ifp->if_flags & IFNET_VLAN)) {
+			struct ethhdr *eth = frame(ctx);
+
+			if ((void *)(eth + 1) > frame_end(ctx))
+				return drop(REASON_NETISR_HEADER);
+			__builtin_memcpy(m->dmac, eth->h_dest, ETH_ALEN);
+			if (!ether_header_write(ctx, m, ifp))
+				return drop(REASON_ADJUST);
+		}
+		if (!ifp->tx_ifindex)
+			return drop(REASON_IF_NOXMIT);
 		if (ifp->if_flags & IFNET_XDP_XMIT)
 			return bpf_redirect_map(&tx_port, ifp->tx_port, XDP_DROP);
 		return netisr_meta_pass(ctx, ifp->tx_ifindex, 0);
