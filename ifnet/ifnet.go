@@ -108,6 +108,7 @@ type Table struct {
 	uppers  map[int]int       // devices of the host that are stacked on an index
 
 	children map[int]map[int]bool // vlans by the index of their parent
+	tagged   map[Tag]int          // vlans by their tag
 	vlanKeys map[int]bpf.VlanKey  // what the data path knows of each
 	mirror   Mirror
 	report   func(error)
@@ -121,7 +122,7 @@ func NewTable() *Table {
 		groups: make(map[string]uint32), dhcp: make(map[int]bool),
 		slots: make(map[uint32]int), foreign: make(map[int]*Ifnet),
 		rounds: make(map[uint32]uint32), cursor: bpf.IfnetSlots / 2, uppers: make(map[int]int),
-		children: make(map[int]map[int]bool), vlanKeys: make(map[int]bpf.VlanKey),
+		children: make(map[int]map[int]bool), tagged: make(map[Tag]int), vlanKeys: make(map[int]bpf.VlanKey),
 	}
 }
 

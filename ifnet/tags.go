@@ -24,8 +24,10 @@ func (t *Table) SetVlan(index int, vlan *Vlan) error {
 	t.byIndex[index] = &next
 	if old.Vlan != nil {
 		delete(t.children[old.Vlan.Parent], index)
+		t.untag(index, old.Vlan)
 	}
 	if vlan.Parent != 0 {
+		t.tagged[Tag{vlan.Parent, vlan.Proto, vlan.VID}] = index
 		if t.children[vlan.Parent] == nil {
 			t.children[vlan.Parent] = make(map[int]bool)
 		}
@@ -37,6 +39,29 @@ func (t *Table) SetVlan(index int, vlan *Vlan) error {
 	t.writeChildren(index)
 	t.publish(Event{Kind: Link, If: &next})
 	return nil
+}
+
+// Tag is a tag on an interface.
+type Tag struct {
+	Parent int // index
+	Proto  uint16
+	VID    uint16
+}
+
+// Tagged returns the index of the vlan that stands for a tag.
+func (t *Table) Tagged(tag Tag) (index int, ok bool) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	index, ok = t.tagged[tag]
+	return index, ok
+}
+
+// untag frees the tag that a vlan stood for.
+func (t *Table) untag(index int, v *Vlan) {
+	tag := Tag{v.Parent, v.Proto, v.VID}
+	if t.tagged[tag] == index {
+		delete(t.tagged, tag)
+	}
 }
 
 // Children returns the indexes of the vlans on an interface.
@@ -131,6 +156,7 @@ func (t *Table) writeChildren(index int) {
 func (t *Table) forgetVlan(ifp *Ifnet) {
 	if ifp.Vlan != nil {
 		delete(t.children[ifp.Vlan.Parent], ifp.Index)
+		t.untag(ifp.Index, ifp.Vlan)
 		gone := *ifp
 		gone.Vlan = &Vlan{}
 		if err := t.syncVlan(&gone); err != nil && t.report != nil {

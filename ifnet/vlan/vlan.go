@@ -111,11 +111,9 @@ func (c *Cloner) check(v *api.Vlan, self int, missing errno.Errno) (*ifnet.Ifnet
 		}
 		below = next
 	}
-	for _, index := range c.table.Children(parent.Index) {
-		other, ok := c.table.ByIndex(index)
-		if ok && index != self && other.Vlan != nil && int(other.Vlan.VID) == v.Tag && other.Vlan.Proto == v.Proto {
-			return nil, errno.EEXIST
-		}
+	tag := ifnet.Tag{Parent: parent.Index, Proto: v.Proto, VID: uint16(v.Tag)}
+	if other, taken := c.table.Tagged(tag); taken && other != self {
+		return nil, errno.EEXIST
 	}
 	return parent, nil
 }
