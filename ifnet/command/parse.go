@@ -107,8 +107,11 @@ func (l *line) plain(word string) error {
 		a.request.Destination, a.destination = addr, true
 		return nil
 	}
-	if err := l.finish(); err != nil {
-		return err
+	// "delete" before an address is about that address, not the first one.
+	if l.address != nil {
+		if err := l.finish(); err != nil {
+			return err
+		}
 	}
 	l.address = &address{addr: addr, bits: bits, remove: l.remove, alias: l.alias, family: l.family}
 	return nil

@@ -76,7 +76,10 @@ func TestVlanMass(t *testing.T) {
 		})
 		s.settled(s.Router, count)
 		ends := make(map[int]int)
-		s.inside(s.Router, func() (err error) { ends, err = deliveries(count, func() { s.inside(s.Left, func() error { return sendTagged("em0", lladdr, count) }) }); return err })
+		s.inside(s.Router, func() (err error) {
+			ends, err = deliveries(count, func() { s.inside(s.Left, func() error { return sendTagged("em0", lladdr, count) }) })
+			return err
+		})
 		if wrong := s.misdelivered(ends, count); wrong != 0 {
 			t.Errorf("%d of %d vlans did not get their frame and no other", wrong, count)
 		}
