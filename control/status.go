@@ -24,6 +24,7 @@ type Status struct {
 	Routes     route.Stats       `json:"routes"`
 	Persistent bool              `json:"persistent"` // outlives the daemon
 	Pending    *Pending          `json:"pending,omitempty"`
+	Clones     map[string]int    `json:"clones,omitempty"` // how many, by cloner
 	TCX        bool              `json:"tcx"`
 }
 
@@ -52,6 +53,7 @@ func (d *Daemon) Status() (*Status, error) {
 		Persistent: d.mounted == MountShared,
 		TCX:        d.features.TCX,
 		Pending:    d.confirm.status(),
+		Clones:     d.ioctl.Count(),
 	}
 	if problem := d.pf.bootProblem(); problem != "" {
 		status.Problems = append(status.Problems, problem)

@@ -28,17 +28,17 @@ func (i *Ioctl) Adopt() error {
 	return errors.Join(i.table.PruneVlans(), i.state.write())
 }
 
-// Count returns how many clones there are.
-func (i *Ioctl) Count() int {
+// Count returns how many clones there are, by cloner.
+func (i *Ioctl) Count() map[string]int {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	n := 0
+	count := make(map[string]int)
 	for _, k := range i.state.kept {
 		if k.Clone != nil {
-			n++
+			count[k.Clone.Cloner]++
 		}
 	}
-	return n
+	return count
 }
 
 // clones returns those of a cloner.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -140,6 +141,17 @@ func printStatus(w io.Writer, status *control.Status) {
 	fmt.Fprintf(w, "forwarding: inet %s, inet6 %s\n", onOff(status.Forwarding["inet"]), onOff(status.Forwarding["inet6"]))
 	if !status.Persistent {
 		fmt.Fprintln(w, "pins: private mount namespace; everything ends with the daemon")
+	}
+	if len(status.Clones) > 0 {
+		words := make([]string, 0, len(status.Clones))
+		for _, name := range slices.Sorted(maps.Keys(status.Clones)) {
+			words = append(words, fmt.Sprintf("%d %s", status.Clones[name], name))
+		}
+		outlive := "they outlive the daemon"
+		if !status.Persistent {
+			outlive = "vlans end with the daemon"
+		}
+		fmt.Fprintf(w, "clones: %s (%s)\n", strings.Join(words, ", "), outlive)
 	}
 	fmt.Fprintf(w, "routes: %d (%d in the data path, %d next hops, %d neighbours)\n",
 		status.Routes.Routes, status.Routes.Forwarding, status.Routes.Nexthops, status.Routes.Neighbours)

@@ -16,6 +16,7 @@ import (
 type stream struct {
 	name string
 	line *lab.Line
+	to   string // address of the server
 }
 
 func newStream(t *testing.T, name string, offloads bool, prepare func(line *lab.Line)) *stream {
@@ -46,13 +47,13 @@ func newStream(t *testing.T, name string, offloads bool, prepare func(line *lab.
 	}
 	t.Cleanup(func() { _ = server.Wait() }) // ended by the test's context
 	time.Sleep(300 * time.Millisecond)
-	return &stream{name, line}
+	return &stream{name, line, "198.51.100.2"}
 }
 
 // rate returns the Gbit/s of one stream for a second.
 func (s *stream) rate(t *testing.T) float64 {
 	t.Helper()
-	out := s.line.Left.MustRun(t, "iperf3", "-c", "198.51.100.2", "-t", "1", "-J")
+	out := s.line.Left.MustRun(t, "iperf3", "-c", s.to, "-t", "1", "-J")
 	var result struct {
 		End struct {
 			SumReceived struct {
