@@ -205,7 +205,7 @@ func installLinksCommand() *cli.Command {
 
 // linkNames are the commands that get a link. sysctl never does: scripts of
 // the system depend on its own.
-var linkNames = []string{"arp", "ifconfig", "ndp", "netstat", "pfctl", "pfilctl", "route"}
+var linkNames = []string{"arp", "ifconfig", "ndp", "netstat", "pfctl", "pfilctl", "pflogd", "route"}
 
 func installLinks(dir string) error {
 	resolved, err := filepath.EvalSymlinks(dir)

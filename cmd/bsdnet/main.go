@@ -78,7 +78,7 @@ func app() *cli.App {
 		Version:         version,
 		HideHelpCommand: true,
 		Description: "Loads the data path into the kernel as XDP and TC programs and runs the daemon behind it.\n" +
-			"BSD commands are there by their own names: bsdnet ifconfig, route, netstat, arp, ndp, pfilctl, sysctl.",
+			"BSD commands are there by their own names: bsdnet ifconfig, route, netstat, arp, ndp, pfctl, pflogd, pfilctl, sysctl.",
 		ExitErrHandler: func(*cli.Context, error) {},
 		OnUsageError:   wrongUsage,
 		CommandNotFound: func(_ *cli.Context, name string) {
@@ -132,7 +132,7 @@ func init() {
 // frontEndUsage is the help line of each BSD command.
 var frontEndUsage = map[string]string{
 	"sysctl":   "get and set kernel state of the stack: sysctl [-adeNnq] name[=value] ...",
-	"pfctl":    "control the packet filter; today it checks, expands and optimizes: pfctl -n[v]f file",
+	"pfctl":    "control the packet filter: pfctl -e | -d | -f file | -nf file | -s modifier | -t table -T command",
 	"pflogd":   "write packets that pf logs to a file: pflogd [-f file] [-i pflogN] [-s size] [-n count]",
 	"pfilctl":  "manage packet filter hooks: pfilctl heads | hooks | link | unlink",
 	"netstat":  "show network status: netstat -rn | -i | -s | -Q | -w wait",

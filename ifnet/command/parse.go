@@ -69,10 +69,14 @@ func (e *Env) parse(name string, words []string) (*line, error) {
 		p, known := parameters[word]
 		switch {
 		case families[word] != 0 && !(families[word] == link && len(words) == 0):
-			if err := l.finish(); err != nil {
-				return nil, err
+			// alias or -alias before the family is about the address behind it.
+			if l.address != nil {
+				if err := l.finish(); err != nil {
+					return nil, err
+				}
+				l.remove, l.alias = false, false
 			}
-			l.family, l.remove, l.alias = families[word], false, false
+			l.family = families[word]
 		case known && p.words == 0:
 			if err := p.set(l, ""); err != nil {
 				return nil, err
@@ -114,6 +118,7 @@ func (l *line) plain(word string) error {
 		}
 	}
 	l.address = &address{addr: addr, bits: bits, remove: l.remove, alias: l.alias, family: l.family}
+	l.remove = false
 	return nil
 }
 
