@@ -17,8 +17,9 @@ type FormatOptions struct {
 	SwapPorts bool
 	// DirectivesOnly leaves out the rules.
 	DirectivesOnly bool
-	// AnchorPaths prints the whole path of anchors that rules call, where pfctl
-	// of FreeBSD and DragonFly shows its end, so that it can be read again.
+	// AnchorPaths prints the names of anchors that rules call as they were
+	// written, so that they can be read again, and as pfctl -sr does. Where it
+	// parses, pfctl of FreeBSD and DragonFly shows the end of a path only.
 	AnchorPaths bool
 }
 

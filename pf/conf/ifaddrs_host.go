@@ -7,7 +7,8 @@ import (
 )
 
 // HostInterfaces is the interface table of this host. It knows no groups
-// besides those that interfaces have by their name.
+// besides those that interfaces have by their name. The loopback interface of
+// Linux has its BSD name in it, lo0, as it has in an instance.
 func HostInterfaces() (*InterfaceTable, error) {
 	list, err := net.Interfaces()
 	if err != nil {
@@ -15,7 +16,11 @@ func HostInterfaces() (*InterfaceTable, error) {
 	}
 	t := new(InterfaceTable)
 	for _, ifi := range list {
-		i := t.Add(ifi.Name)
+		name := ifi.Name
+		if name == "lo" {
+			name = "lo0"
+		}
+		i := t.Add(name)
 		i.Loopback = ifi.Flags&net.FlagLoopback != 0
 		i.MTU = ifi.MTU
 		addrs, err := ifi.Addrs()

@@ -2,7 +2,6 @@ package conf
 
 import (
 	"net/netip"
-	"strings"
 )
 
 // RuleAddr is one side of a rule: an address and a port.
@@ -224,8 +223,8 @@ type AnchorCall struct {
 
 // shown is the name of a call as printed.
 func (c *AnchorCall) shown(o FormatOptions) string {
-	if o.AnchorPaths && !c.Inline && strings.HasPrefix(c.Printed, "/") {
-		return "/" + c.Path
+	if o.AnchorPaths && c.written != "" {
+		return c.written
 	}
 	return c.Printed
 }

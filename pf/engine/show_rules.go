@@ -98,7 +98,7 @@ func (e *Engine) RuleInfos(o ShowOptions, nat bool) ([]RuleInfo, error) {
 	anchor.Walk(func(a *conf.Anchor) {
 		for _, rules := range ruleLists(a, nat) {
 			for _, r := range rules {
-				info, infoErr := v.info(a.Path, r, conf.FormatOptions{SwapPorts: o.SwapPorts})
+				info, infoErr := v.info(a.Path, r, conf.FormatOptions{SwapPorts: o.SwapPorts, AnchorPaths: true})
 				if infoErr != nil {
 					err = infoErr
 				}
@@ -133,7 +133,7 @@ func (v *ruleView) show(w io.Writer, o ShowOptions, a *conf.Anchor, list func(*c
 		indent = strings.Repeat("  ", depth)
 	}
 	for _, r := range list(a) {
-		info, err := v.info(a.Path, r, conf.FormatOptions{Numbers: o.Verbose > 1, SwapPorts: o.SwapPorts})
+		info, err := v.info(a.Path, r, conf.FormatOptions{Numbers: o.Verbose > 1, SwapPorts: o.SwapPorts, AnchorPaths: true})
 		if err != nil {
 			return err
 		}

@@ -4,6 +4,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/bsdnet/bsdnet/pf/conf"
 )
@@ -66,7 +68,6 @@ func (c *compiler) refuse(r *conf.Rule) {
 // options reports settings and lists that are not enforced.
 func (c *compiler) options() {
 	rs := c.rs
-	pos := conf.Position{File: "ruleset"}
 	for _, check := range []struct {
 		present bool
 		what    string
@@ -75,7 +76,7 @@ func (c *compiler) options() {
 		{c.group(rs.Options.LogInterface), "set loginterface with a group"},
 	} {
 		if check.present {
-			c.unsupported(pos, check.what)
+			c.unsupported(c.directive(check.what), check.what)
 		}
 	}
 	rs.Main.Walk(func(a *conf.Anchor) {
@@ -90,6 +91,17 @@ func (c *compiler) group(name string) bool {
 	_, group := c.env.Group(name)
 	_, single := c.env.Slot(name)
 	return name == "all" || group && !single
+}
+
+// directive is where an option was set the last time.
+func (c *compiler) directive(what string) conf.Position {
+	option, _, _ := strings.Cut(what, " with ")
+	for _, d := range slices.Backward(c.rs.Directives) {
+		if d.Kind == conf.DirectiveOption && strings.HasPrefix(d.Text, option+" ") {
+			return d.Pos
+		}
+	}
+	return conf.Position{File: "ruleset"}
 }
 
 // Identity is what makes a rule the same rule after a reload: its label or
