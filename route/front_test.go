@@ -52,10 +52,10 @@ func TestCommands(t *testing.T) {
 
 const commandsWant = `add net default: gateway 192.0.2.2
 add net 10.1: gateway 198.51.100.2
-add net 10.2/16: gateway 127.0.0.1
+add net 10.2: gateway 127.0.0.1
 add net 2001:db8:9::/48: gateway 2001:db8:2::2
-add net 10.3.0.0/16: gateway em1
-change net 10.3.0.0/16: gateway 192.0.2.3
+add net 10.3.0.0: gateway em1
+change net 10.3.0.0: gateway 192.0.2.3
    route to: 10.1.2.3
 destination: 10.1.0.0
        mask: 255.255.0.0

@@ -98,7 +98,7 @@ func app() *cli.App {
 // wrongUsage keeps the library from printing the whole help for one wrong flag.
 func wrongUsage(c *cli.Context, err error, _ bool) error {
 	if c.Command != nil && c.Command.Name != "" && c.Command.Name != "bsdnet" {
-		err = fmt.Errorf("%s: %w (try bsdnet %s --help)", c.Command.Name, err, c.Command.Name)
+		err = fmt.Errorf("%s: %w (try %s --help)", c.Command.Name, err, c.Command.HelpName)
 	}
 	return usageError{err}
 }

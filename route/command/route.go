@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"strings"
 
 	"github.com/bsdnet/bsdnet/route/api"
 )
@@ -76,7 +77,7 @@ func (r *routeRun) alter(ctx context.Context) int {
 		if r.isHost {
 			kind = "host"
 		}
-		r.printf("%s %s %s", r.command, kind, r.dest)
+		r.printf("%s %s %s", r.command, kind, r.shownDest())
 		if r.gateway != "" {
 			r.printf(": gateway %s", r.gateway)
 			if attempts > 1 && err == nil {
@@ -92,6 +93,16 @@ func (r *routeRun) alter(ctx context.Context) int {
 		return 1
 	}
 	return 0
+}
+
+// shownDest is the destination as typed; of IPv4, BSD's route prints it without
+// the length of the prefix.
+func (r *routeRun) shownDest() string {
+	if strings.Contains(r.dest, ":") {
+		return r.dest
+	}
+	dest, _, _ := strings.Cut(r.dest, "/")
+	return dest
 }
 
 func (r *routeRun) ask(ctx context.Context) error {
