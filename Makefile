@@ -8,7 +8,7 @@ PACKAGES := ./...
 
 export CGO_ENABLED := 0
 
-.PHONY: all build install vm-test setup demo test test-short test-diff bench generate fuzz vm clean
+.PHONY: all build install vm-test torture setup demo test test-short test-diff bench generate fuzz vm clean
 
 all: build
 
@@ -39,6 +39,12 @@ test-short: build
 # pf in the data path against the reference, at length: about an hour.
 test-diff:
 	cd pf/difftest && BSDNET_DIFF_RULESETS=$(or $(RULESETS),10000) $(GO) test -count=1 -timeout 3h -run TestDifferential
+
+# The daemon killed, rulesets replaced under traffic and the like, at length:
+# about two hours. KILLS, in each of both builds; the other lengths are flags of
+# the tests.
+torture: build
+	$(GO) test -count=1 -v -timeout 5h ./internal/torture -kills $(or $(KILLS),250) -reload-time 5m
 
 # Loads every program on Debian's 6.1 kernel.
 vm: build
