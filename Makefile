@@ -44,7 +44,7 @@ test-diff:
 # about two hours. KILLS, in each of both builds; the other lengths are flags of
 # the tests.
 torture: build
-	$(GO) test -count=1 -v -timeout 5h ./internal/torture -kills $(or $(KILLS),250) -reload-time 5m
+	$(GO) test -count=1 -v -timeout 5h ./internal/torture -kills $(or $(KILLS),250) -reload-time 5m -flood-time 20s -live-frames 5000000
 
 # Loads every program on Debian's 6.1 kernel.
 vm: build

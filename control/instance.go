@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -77,8 +78,12 @@ func namespaceID(path string) (fileID, error) {
 	return fileID{uint64(stat.Dev), stat.Ino}, nil
 }
 
+// firstNamespace is the network namespace of process 1. It is asked for once: a
+// daemon that has given up its privileges may not look there.
+var firstNamespace = sync.OnceValues(func() (fileID, error) { return namespaceID("/proc/1/ns/net") })
+
 func namespaceName(own fileID) string {
-	if first, err := namespaceID("/proc/1/ns/net"); err == nil && first == own {
+	if first, err := firstNamespace(); err == nil && first == own {
 		return "host"
 	}
 	entries, _ := os.ReadDir("/run/netns")

@@ -283,6 +283,9 @@ func foreground(ctx context.Context, request control.LoadRequest, plan *rc.Plan,
 	if err := loadPlan(ctx, log, plan, boot, reply.Adopted); err != nil { // the instance goes on: what filters there are stay
 		log.Error("rc.conf not wholly applied", "err", err)
 	}
+	if err := daemon.Restrict(); err != nil { // it can serve, with more than it needs
+		log.Error("the daemon keeps privileges that it does not need", "err", err)
+	}
 	tellReady(reply, nil)
 	return <-served
 }

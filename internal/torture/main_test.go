@@ -13,8 +13,10 @@ import (
 // The defaults are the short form, a part of the usual tests; `make torture`
 // asks for more.
 var (
-	kills       = flag.Int("kills", 4, "times that the daemon is killed, in each build")
-	reloadTime  = flag.Duration("reload-time", 3*time.Second, "how long rulesets are replaced under traffic, in each build")
+	kills       = flag.Int("kills", 3, "times that the daemon is killed, in each build")
+	reloadTime  = flag.Duration("reload-time", 2*time.Second, "how long rulesets are replaced under traffic, in each build")
+	floodTime   = flag.Duration("flood-time", time.Second, "length of each flood")
+	liveFrames  = flag.Int("live-frames", 5000, "mutated frames sent into an interface, in each build")
 	tortureSeed = flag.Uint64("torture-seed", uint64(time.Now().UnixNano()), "seed of moments and frames")
 )
 
