@@ -20,6 +20,7 @@ var capabilities = []int{
 	unix.CAP_NET_BIND_SERVICE, // DHCP
 	unix.CAP_IPC_LOCK,         // memory of AF_XDP sockets
 	unix.CAP_DAC_READ_SEARCH,  // files that a ruleset names, whoever owns them
+	unix.CAP_SYS_PTRACE,       // whose socket a packet belongs to, for the log
 }
 
 // Restrict gives up what this process does not need to serve: capabilities,

@@ -22,8 +22,8 @@ func TestPrivileges(t *testing.T) {
 				if err != nil {
 					continue // it ended
 				}
-				// net_bind_service net_admin net_raw ipc_lock dac_read_search sys_admin perfmon bpf
-				for _, line := range []string{"CapEff:\t000000c000207404", "CapPrm:\t000000c000207404", "CapBnd:\t000000c000207404",
+				// net_bind_service net_admin net_raw ipc_lock dac_read_search sys_ptrace sys_admin perfmon bpf
+				for _, line := range []string{"CapEff:\t000000c000287404", "CapPrm:\t000000c000287404", "CapBnd:\t000000c000287404",
 					"CapInh:\t0000000000000000", "CapAmb:\t0000000000000000", "NoNewPrivs:\t1"} {
 					if !strings.Contains(string(status), line+"\n") {
 						t.Errorf("%s: %s has no line %q:\n%s", when, task, line, status)
