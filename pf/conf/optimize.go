@@ -18,7 +18,7 @@ const tableThreshold = 6
 
 // maxPairs bounds the pairs of rules that are compared with each other; in
 // larger blocks only identical rules are removed and the order stays.
-const maxPairs = 200_000_000
+const maxPairs = 8_000_000
 
 // Optimize changes the filter rules as pfctl's ruleset optimizer does: it
 // removes rules that another covers, puts the addresses of alike rules into

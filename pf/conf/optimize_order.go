@@ -69,7 +69,7 @@ type orderedRule struct {
 
 // maxReordered is the number of rules of a block up to which they are put into
 // another order; it is quadratic work for little gain beyond.
-const maxReordered = 20000
+const maxReordered = 4000
 
 // reorder puts rules that have most in common next to each other, for long skip
 // steps.
