@@ -20,6 +20,7 @@ import (
 
 	"github.com/bsdnet/bsdnet/control"
 	"github.com/bsdnet/bsdnet/loader"
+	"github.com/bsdnet/bsdnet/pf/conf"
 	"github.com/bsdnet/bsdnet/rc"
 )
 
@@ -31,7 +32,7 @@ func loadCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "load",
 		Usage:     "put interfaces under the data path, and start the daemon if it does not run",
-		UsageText: "bsdnet load [-i IF ... | -i any | -i none] [-f rc.conf] [--mode auto|xdp|tc] [--states N] [--takeover] [--boot] [--foreground]",
+		UsageText: "bsdnet load [-i IF ... | -i any | -i none] [-f rc.conf] [--mode auto|xdp|tc] [--states N] [--pf-dialect NAME] [--takeover] [--boot] [--foreground]",
 		Description: "Returns when the fast path is ready. Without -i, rc.conf is applied, as by bsdnet rc start.\n" +
 			"A second load adds interfaces. Nothing is forwarded until net.inet.ip.forwarding (gateway_enable)\n" +
 			"or net.inet6.ip6.forwarding (ipv6_gateway_enable) is on.",
@@ -40,6 +41,7 @@ func loadCommand() *cli.Command {
 			&cli.StringFlag{Name: "file", Aliases: []string{"f"}, Usage: "configuration in the form of rc.conf(5), applied as a whole"},
 			&cli.StringFlag{Name: "mode", Value: "auto", Usage: "build to use: auto, xdp (native) or tc"},
 			&cli.BoolFlag{Name: "takeover", Usage: "load also where Linux filters or translates forwarded packets, and replace other XDP programs"},
+			&cli.StringFlag{Name: "pf-dialect", Usage: "whose pf.conf pf speaks: freebsd, openbsd or dragonfly; as pf_dialect in rc.conf"},
 			&cli.UintFlag{Name: "states", Usage: "make pf's table large enough for `N` states (set limit states); 256 bytes each"},
 			&cli.BoolFlag{Name: "boot", Usage: "fail closed: with pf_enable, block by the built-in policy until pf_rules is loaded; interfaces may come later"},
 			&cli.BoolFlag{Name: "foreground", Usage: "stay in the foreground; for service managers (Type=notify)"},
@@ -132,6 +134,12 @@ func loadRequest(c *cli.Context) (control.LoadRequest, *rc.Plan, error) {
 		return control.LoadRequest{}, nil, usageError{fmt.Errorf("load: --states: at most %d", control.StatesMax)}
 	}
 	request := control.LoadRequest{Mode: mode, Takeover: c.Bool("takeover"), States: uint32(states)}
+	if name := c.String("pf-dialect"); name != "" {
+		if _, err := conf.ParseDialect(name); err != nil {
+			return request, nil, usageError{fmt.Errorf("load: --pf-dialect: %w", err)}
+		}
+		request.PFDialect = name
+	}
 	for _, name := range c.StringSlice("interface") {
 		switch name {
 		case "any":

@@ -122,7 +122,7 @@ func (c *command) main(args []string) error {
 		return engineErr
 	}
 	if explicit && c.options.dialect != engine.Dialect() {
-		return failure{fmt.Sprintf("the instance speaks %s: another dialect works with -n only", engine.Dialect())}
+		return failure{fmt.Sprintf("the instance speaks %s (pf_dialect in rc.conf, bsdnet load --pf-dialect): another dialect works with -n only", engine.Dialect())}
 	}
 	c.engine = engine
 	return c.online()

@@ -295,7 +295,7 @@ func TestOnline(t *testing.T) {
 		{args: "-t x -T test 10.0.0.1", calls: []string{"table test x [{10.0.0.1/32 false 0}]"}, stderr: "0/1 addresses match.\n", status: exitNoMatch},
 		{args: "-x loud", calls: []string{"debug loud"}, stderr: "debug level set to 'loud'\n"},
 		{args: "-z", calls: []string{`zero ""`}},
-		{args: "--dialect openbsd -sr", status: exitError, stderr: "pfctl: the instance speaks freebsd: another dialect works with -n only\n"},
+		{args: "--dialect openbsd -sr", status: exitError, stderr: "pfctl: the instance speaks freebsd (pf_dialect in rc.conf, bsdnet load --pf-dialect): another dialect works with -n only\n"},
 		{args: "-n -e", dialect: conf.OpenBSD},
 	} {
 		e := &fakeEngine{dialect: tt.dialect}
