@@ -23,18 +23,32 @@ func Main(m *testing.M, program *string) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	*program = filepath.Join(dir, "bsdnet")
-	build := exec.Command("go", "build", "-o", *program, "./cmd/bsdnet")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if _, file, _, ok := runtime.Caller(0); ok {
-		build.Dir = filepath.Join(filepath.Dir(file), "..", "..")
+	if *program, err = build(dir); err != nil {
+		fmt.Fprintln(os.Stderr, "lab:", err)
+		return 1
 	}
 	// Instances in namespaces outlive their daemon only on the host's mount.
-	for _, cmd := range []*exec.Cmd{build, exec.Command(*program, "mount")} {
-		if out, err := cmd.CombinedOutput(); err != nil {
-			fmt.Fprintf(os.Stderr, "lab: %v: %v: %s\n", cmd.Args, err, out)
-			return 1
-		}
+	if out, err := exec.Command(*program, "mount").CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "lab: bsdnet mount: %v: %s\n", err, out)
+		return 1
 	}
 	return m.Run()
+}
+
+// build builds the program into a folder. Where there is no Go, as in a guest,
+// it is the one that make built.
+func build(dir string) (string, error) {
+	if _, err := exec.LookPath("go"); err != nil {
+		return Binary()
+	}
+	path := filepath.Join(dir, "bsdnet")
+	cmd := exec.Command("go", "build", "-o", path, "./cmd/bsdnet")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if _, file, _, ok := runtime.Caller(0); ok {
+		cmd.Dir = filepath.Join(filepath.Dir(file), "..", "..")
+	}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%v: %w: %s", cmd.Args, err, out)
+	}
+	return path, nil
 }
