@@ -48,7 +48,7 @@ torture: build
 
 # Loads every program on Debian's 6.1 kernel.
 vm: build
-	$(GO) test -count=1 -v -run 'TestVM' -tags vm ./internal/vm
+	$(GO) test -count=1 -v -timeout 30m -run 'TestVM' -tags vm ./internal/vm
 
 # A firewall at home, in a Debian system in QEMU: boots, NAT, forwarded ports,
 # reboots, and somebody who attacks all the time.
