@@ -151,7 +151,7 @@ func TestQueueReportsFull(t *testing.T) {
 	thread := r.Thread(0)
 	for i, want := range []error{nil, nil, netisr.ErrQueueFull} {
 		p := thread.Alloc(54)
-		p.SetFrame(ipPacket(1)[56:])
+		p.SetFrame(ipPacket(1)[bpf.NetisrHeaderLen:])
 		if err := r.Queue(netisr.ProtocolIP, p); !errors.Is(err, want) {
 			t.Errorf("packet %d: %v, want %v", i, err, want)
 		} else if err != nil {
@@ -170,7 +170,7 @@ func TestDispatch(t *testing.T) {
 	hashed := func(id int) []byte { // a packet of the thread
 		for source := byte(1); ; source++ {
 			data := ipPacket(source)
-			if hash, _ := netisr.FlowHash(data[56+14:]); int(hash&127)%2 == id {
+			if hash, _ := netisr.FlowHash(data[bpf.NetisrHeaderLen+14:]); int(hash&127)%2 == id {
 				return data
 			}
 		}
