@@ -28,7 +28,7 @@ func TestAnchors(t *testing.T) {
 		s.expect("-a foo -Fr", "rules cleared\n", 0)
 		s.mustPing(right, true, "anchor flushed")
 		s.expect("-a proxy/* -Fr", "rules cleared\n", 0)
-		s.expect("-sr", "pass all no state\nanchor \"foo\" all\nanchor \"/*\" all\n", 0)
+		s.expect("-sr", "pass all no state\nanchor \"foo\" all\nanchor \"proxy/*\" all\n", 0)
 	})
 }
 
@@ -38,10 +38,10 @@ func TestAnchorShow(t *testing.T) {
 	s.pfctl("-f " + s.file("pass no state\nanchor foo\nanchor {\n\tblock drop in proto udp\n}\nanchor \"proxy/*\"\n"))
 	s.pfctlIn("anchor inner {\n block drop out\n}\npass in\n", "-a foo -f -")
 	s.pfctlIn("block drop\n", "-a proxy/b -f -")
-	s.expect("-sr", "pass all no state\nanchor \"foo\" all\nanchor all {\n  block drop in proto udp all\n}\nanchor \"/*\" all\n", 0)
+	s.expect("-sr", "pass all no state\nanchor \"foo\" all\nanchor all {\n  block drop in proto udp all\n}\nanchor \"proxy/*\" all\n", 0)
 	s.expect("-a * -sr", "pass all no state\nanchor \"foo\" all {\n  anchor \"inner\" all {\n    block drop out all\n  }\n"+
 		"  pass in all flags S/SA keep state\n}\nanchor all {\n  block drop in proto udp all\n}\n"+
-		"anchor \"/*\" all {\n  anchor \"b\" all {\n    block drop all\n  }\n}\n", 0)
+		"anchor \"proxy/*\" all {\n  anchor \"b\" all {\n    block drop all\n  }\n}\n", 0)
 	s.expect("-a nosuch -sr", "pfctl: Anchor does not exist\n", 1)
 	s.expect("-a nosuch -Fr", "pfctl: Anchor does not exist\n", 1)
 	s.expect("-a foo/inner -sr", "block drop out all\n", 0)
