@@ -115,6 +115,14 @@ func (t *Table) changed(req api.RouteRequest) (old, p *path, usable bool, err er
 	next.metrics = old.metrics.Merge(req.Metrics, req.Inits)
 	next.flags |= req.Flags & api.Settable
 	discards := req.Flags&(api.Reject|api.Blackhole) != 0
+	if req.Ifp != "" && !req.Gateway.IsValid() && req.Interface == "" && !discards {
+		// The same gateway, if there is one, by another interface.
+		if len(old.hops) > 0 && old.hops[0].gateway.IsValid() {
+			req.Gateway = old.hops[0].gateway
+		} else {
+			req.Interface = req.Ifp
+		}
+	}
 	if req.Gateway.IsValid() || req.Interface != "" || discards {
 		if discards && !req.Gateway.IsValid() && req.Interface == "" {
 			req.Gateway = netip.IPv4Unspecified() // where a discarding route leads is of no matter

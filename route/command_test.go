@@ -70,6 +70,17 @@ func TestRoutesReachLinux(t *testing.T) {
 		t.Errorf("Linux: %s", out)
 	}
 
+	// By another interface, and back; the gateway stays.
+	for _, name := range []string{"em0", "em1"} {
+		move := api.RouteRequest{Dst: mustPrefix("10.1.0.0/16"), Ifp: name}
+		if _, err := table.RouteChange(ctx, move); err != nil {
+			t.Fatal(err)
+		}
+		if out := l.ip("route show 10.1.0.0/16"); !strings.Contains(out, "via 198.51.100.2 dev "+name) {
+			t.Errorf("change -ifp %s: %s", name, out)
+		}
+	}
+
 	blackhole := add("10.3.0.0/16", "127.0.0.1")
 	blackhole.Flags |= api.Blackhole
 	if e, err = table.RouteAdd(ctx, blackhole); err != nil || e.Flags.Letters() != "UGSB" || e.Gateway != mustAddr("127.0.0.1") {
