@@ -432,24 +432,16 @@ STAGE(pf_test_rule)
 	struct pf_evaluation e = {};
 	struct mbuf *m = mget();
 	struct pf_pdesc *pd = pf_pd();
-	const struct config *cfg;
 	const struct pf_ruleset *rs;
 	const struct pf_rule *r = NULL;
 	const struct pf_rule_actions *actions;
 	struct pf_rule_counters *counters;
-	__u32 slot, zero = 0, rule = 0, rule_flags = 0;
+	__u32 slot, rule = 0, rule_flags = 0;
 	bool translated, blocked;
 
 	if (!m || !pd)
 		return drop(REASON_MBUF);
-	cfg = config_of(m);
-	if (!cfg)
-		return drop(REASON_CONFIG);
-	e.pd = pd;
-	e.m = m;
-	e.tag = m->pf_tag;
-	e.ruleset = cfg->pf_ruleset % CONFIG_SLOTS;
-	rs = pf_line_at(e.ruleset, zero);
+	rs = pf_evaluation_begin(&e, m, pd);
 	if (!rs)
 		return drop(REASON_CONFIG);
 	if (pd->nat == PF_NAT_UNKNOWN && !(m->flags & M_FRAG) &&

@@ -47,21 +47,12 @@ STAGE(pf_nat)
 	struct pf_evaluation e = {.first = 1};
 	struct mbuf *m = mget();
 	struct pf_pdesc *pd = pf_pd();
-	const struct config *cfg;
 	const struct pf_ruleset *rs;
 	const struct pf_rule *r;
-	__u32 zero = 0;
 
 	if (!m || !pd)
 		return drop(REASON_MBUF);
-	cfg = config_of(m);
-	if (!cfg)
-		return drop(REASON_CONFIG);
-	e.pd = pd;
-	e.m = m;
-	e.tag = m->pf_tag;
-	e.ruleset = cfg->pf_ruleset % CONFIG_SLOTS;
-	rs = pf_line_at(e.ruleset, zero);
+	rs = pf_evaluation_begin(&e, m, pd);
 	if (!rs)
 		return drop(REASON_CONFIG);
 	if (pd->dir == PFIL_IN)

@@ -9,7 +9,6 @@
 
 #define IPTOS_LOWDELAY	0x10
 #define IPTOS_ECN_MASK	0x03
-#define TCPOPT_MAXSEG	2
 
 /* pf_continue: pf lets the packet go on; first what rules want done to it is done. */
 #define pf_continue(ctx, m, pd)                                                \
@@ -75,47 +74,14 @@ inline_always bool pf_scrub_ip6(ctx_t *ctx, struct mbuf *m, const struct pf_acti
 	return true;
 }
 
-/*
- * pf_mss_at: where in the frame a SYN has the value of its MSS option; 0:
- * nowhere. A function of its own, so that the verifier walks its loop once.
- */
-__noinline int pf_mss_at(ctx_t *ctx, __u32 l4_off, __u32 header_len)
-{
-	__u64 at = l4_off + sizeof(struct tcp_header);
-	__u64 end = l4_off + header_len;
-
-	pull(ctx, end);
-	for (int i = 0; i < TCP_OPTIONS; i++) {
-		__u8 *option;
-
-		opaque(at);
-		if (at >= end || at > L4_OFF_MAX + 64)
-			return 0;
-		option = frame(ctx) + at;
-		opaque(option);
-		if ((void *)(option + 4) > frame_end(ctx) || option[0] == 0)
-			return 0;
-		if (option[0] == 1) {
-			at++;
-			continue;
-		}
-		if (option[1] < 2)
-			return 0;
-		if (option[0] == TCPOPT_MAXSEG && option[1] == 4)
-			return at + 4 <= end ? at + 2 : 0;
-		at += option[1];
-	}
-	return 0;
-}
-
 /* pf_normalize_mss: an MSS that is larger than allowed becomes smaller. */
 inline_always bool pf_normalize_mss(ctx_t *ctx, struct mbuf *m, const struct pf_pdesc *pd, __u16 most)
 {
-	__u64 at = pf_mss_at(ctx, m->l4_off, pd->l4_len);
+	__u64 option = pf_tcp_option(ctx, m->l4_off, pd->l4_len, TCPOPT_MAXSEG), at = option + 2;
 	__be16 old, mss = bpf_htons(most);
 	bool odd = (at - m->l4_off) & 1;
 
-	if (!at)
+	if (!option)
 		return true;
 #ifdef BUILD_TC
 	if (bpf_skb_load_bytes(ctx, at, &old, sizeof(old)))
@@ -225,21 +191,13 @@ STAGE(pf_normalize)
 	const struct pf_ruleset *rs;
 	struct mbuf *m = mget();
 	struct pf_pdesc *pd = pf_pd();
-	const struct config *cfg;
 	const struct pf_rule *r;
-	__u32 zero = 0, number;
+	__u32 number;
 
 	if (!m || !pd)
 		return drop(REASON_MBUF);
-	cfg = config_of(m);
-	if (!cfg)
-		return drop(REASON_CONFIG);
 	m->flags |= M_NORMALIZED;
-	e.pd = pd;
-	e.m = m;
-	e.tag = m->pf_tag;
-	e.ruleset = cfg->pf_ruleset % CONFIG_SLOTS;
-	rs = pf_line_at(e.ruleset, zero);
+	rs = pf_evaluation_begin(&e, m, pd);
 	if (!rs)
 		return drop(REASON_CONFIG);
 	pf_evaluate(&e, rs->scrub, rs->scrub_count);

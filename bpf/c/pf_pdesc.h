@@ -76,11 +76,16 @@ inline_always void *pf_l4(ctx_t *ctx, const struct mbuf *m, __u32 len)
 	return p;
 }
 
+#define TCP_OPTION(kind, len)	((kind) << 8 | (len))
+#define TCPOPT_MAXSEG		TCP_OPTION(2, 4)
+#define TCPOPT_WINDOW		TCP_OPTION(3, 3)
+
 /*
- * pf_wscale: the window scale that a SYN offers, with PF_WSCALE_FLAG; 0: none.
- * A function of its own, so that the verifier walks its loop once.
+ * pf_tcp_option: where in the frame a TCP header has an option of a kind and
+ * length; 0: nowhere. A function of its own, so that the verifier walks its
+ * loop once.
  */
-__noinline int pf_wscale(ctx_t *ctx, __u32 l4_off, __u32 header_len)
+__noinline int pf_tcp_option(ctx_t *ctx, __u32 l4_off, __u32 header_len, __u32 wanted)
 {
 	__u64 at = l4_off + sizeof(struct tcp_header);
 	__u64 end = l4_off + header_len;
@@ -90,11 +95,11 @@ __noinline int pf_wscale(ctx_t *ctx, __u32 l4_off, __u32 header_len)
 		__u8 *option;
 
 		opaque(at);
-		if (at >= end || at > L4_OFF_MAX + 64)
+		if (at + 2 > end || at > L4_OFF_MAX + 64)
 			return 0;
 		option = frame(ctx) + at;
 		opaque(option);
-		if ((void *)(option + 3) > frame_end(ctx) || option[0] == 0)
+		if ((void *)(option + 2) > frame_end(ctx) || option[0] == 0)
 			return 0;
 		if (option[0] == 1) {
 			at++;
@@ -102,11 +107,27 @@ __noinline int pf_wscale(ctx_t *ctx, __u32 l4_off, __u32 header_len)
 		}
 		if (option[1] < 2)
 			return 0;
-		if (option[0] == 3 && option[1] == 3)
-			return PF_WSCALE_FLAG | (option[2] > 14 ? 14 : option[2]);
+		if (TCP_OPTION(option[0], option[1]) == wanted)
+			return at + option[1] <= end ? at : 0;
 		at += option[1];
 	}
 	return 0;
+}
+
+/* pf_wscale: the window scale that a SYN offers, with PF_WSCALE_FLAG; 0: none. */
+inline_always __u8 pf_wscale(ctx_t *ctx, __u32 l4_off, __u32 header_len)
+{
+	__u64 at = pf_tcp_option(ctx, l4_off, header_len, TCPOPT_WINDOW);
+	__u8 *option;
+
+	opaque(at);
+	if (!at || at > L4_OFF_MAX + 64)
+		return 0;
+	option = frame(ctx) + at;
+	opaque(option);
+	if ((void *)(option + 3) > frame_end(ctx))
+		return 0;
+	return PF_WSCALE_FLAG | (option[2] > 14 ? 14 : option[2]);
 }
 
 /*

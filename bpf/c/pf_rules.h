@@ -256,6 +256,20 @@ static long pf_rule_step(__u32 index, void *context)
 	return pf_decide(e, r, line, line);
 }
 
+/* pf_evaluation_begin: the ruleset that a packet is judged by; NULL: there is none. */
+inline_always const struct pf_ruleset *pf_evaluation_begin(struct pf_evaluation *e, struct mbuf *m, struct pf_pdesc *pd)
+{
+	const struct config *cfg = config_of(m);
+
+	if (!cfg)
+		return NULL;
+	e->pd = pd;
+	e->m = m;
+	e->tag = m->pf_tag;
+	e->ruleset = cfg->pf_ruleset % CONFIG_SLOTS;
+	return pf_line_at(e->ruleset, 0);
+}
+
 /* pf_evaluate: runs a list of rules over the packet. */
 inline_always void pf_evaluate(struct pf_evaluation *e, __u32 first, __u32 count)
 {
