@@ -168,6 +168,11 @@ func (d *Daemon) start(ctx context.Context, request LoadRequest, fresh bool) (*L
 	if d.config, err = loader.NewConfig(d.dp); err != nil {
 		return nil, err
 	}
+	if !fresh {
+		if err := ifnet.Sweep(d.instance.kept()); err != nil {
+			return nil, fmt.Errorf("sweep up clones: %w", err)
+		}
+	}
 	if err := d.startInterfaces(ctx); err != nil {
 		return nil, err
 	}

@@ -134,6 +134,18 @@ func (i *Ioctl) Force(index int, flags api.Flags) error {
 	return errors.Join(errs...)
 }
 
+// Forced returns the indexes of interfaces with flags that Force switched. It
+// is for cloners, within their methods.
+func (i *Ioctl) Forced() []int {
+	var indexes []int
+	for index, k := range i.state.kept {
+		if k.Forced != 0 {
+			indexes = append(indexes, index)
+		}
+	}
+	return indexes
+}
+
 // Restore gives interfaces the flags back that they had before clones came.
 // path is the file of NewIoctl.
 func Restore(path string) error {

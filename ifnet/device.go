@@ -2,8 +2,10 @@ package ifnet
 
 import (
 	"errors"
+	"os"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/bsdnet/bsdnet/errno"
 	"github.com/bsdnet/bsdnet/loader"
@@ -55,8 +57,10 @@ func AdoptDevices(t *Table, dp *loader.Datapath, clones []*Clone) (lost []*Clone
 }
 
 // AddDevice makes a device in the group of those that bsdnet made and returns
-// its index.
+// its index. It is in the group from its first moment on, so that [Sweep] finds
+// it if the daemon dies before it is kept.
 func AddDevice(link netlink.Link) (int, error) {
+	link.Attrs().Group = loader.CloneGroup
 	if err := netlink.LinkAdd(link); err != nil {
 		return 0, errno.Of(err)
 	}
@@ -64,5 +68,38 @@ func AddDevice(link netlink.Link) (int, error) {
 	if err != nil {
 		return 0, errno.Of(err)
 	}
-	return made.Attrs().Index, failed(loader.MarkClone(made))
+	return made.Attrs().Index, nil
+}
+
+// AddTuntap is AddDevice for what is made by /dev/net/tun, which knows of no
+// groups: until the device is in its own, it would go with this process.
+func AddTuntap(link *netlink.Tuntap) (int, error) {
+	link.NonPersist, link.Queues, link.Flags = true, 1, netlink.TUNTAP_DEFAULTS
+	if err := netlink.LinkAdd(link); err != nil {
+		return 0, errno.Of(err)
+	}
+	file := link.Fds[0]
+	defer file.Close()
+	made, err := netlink.LinkByName(link.Attrs().Name)
+	if err == nil {
+		err = loader.MarkClone(made)
+	}
+	if err == nil {
+		err = persist(file)
+	}
+	if err != nil {
+		return 0, errno.Of(err)
+	}
+	return made.Attrs().Index, nil
+}
+
+// persist makes the device of a descriptor outlive it.
+func persist(file *os.File) error {
+	raw, err := file.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var failure error
+	err = raw.Control(func(fd uintptr) { failure = unix.IoctlSetInt(int(fd), unix.TUNSETPERSIST, 1) })
+	return errors.Join(err, failure)
 }

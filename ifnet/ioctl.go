@@ -45,6 +45,9 @@ func NewIoctl(table *Table, path string, data func(slot uint32) (bpf.IfData, err
 	i := &Ioctl{table: table, state: state, data: data, changed: make(map[int]bool), wake: make(chan struct{}, 1)}
 	for index, k := range state.kept {
 		ifp, ok := table.ByIndex(index)
+		if ok && k.Clone != nil {
+			k.Device = ifp.Device // nobody else gets its index: it was renamed
+		}
 		if !ok || ifp.Device != k.Device {
 			delete(state.kept, index)
 			continue

@@ -109,8 +109,11 @@ func DeleteLinks(indexes []int) error {
 	return deleteLink(0, doomedGroup)
 }
 
+// DeleteDoomed ends a [DeleteLinks] that was cut short in the current namespace.
+func DeleteDoomed() error { return deleteLink(0, doomedGroup) }
+
 // DeleteClones deletes every interface of the current namespace that bsdnet made.
-func DeleteClones() error { return deleteLink(0, CloneGroup) }
+func DeleteClones() error { return errors.Join(DeleteDoomed(), deleteLink(0, CloneGroup)) }
 
 // deleteLink deletes the interface of an index, or those of a group.
 func deleteLink(index int32, group uint32) error {

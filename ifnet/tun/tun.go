@@ -37,7 +37,7 @@ func (c *Cloner) Name() string { return c.name }
 func (c *Cloner) Create(clones []*ifnet.Clone) (err error) {
 	for n, clone := range clones {
 		link := &netlink.Tuntap{LinkAttrs: netlink.LinkAttrs{Name: clone.Name}, Mode: c.mode}
-		if clone.Index, err = ifnet.AddDevice(link); err == nil {
+		if clone.Index, err = ifnet.AddTuntap(link); err == nil {
 			err = ifnet.Take(c.table, c.dp, clone.Index)
 		}
 		if err != nil {

@@ -38,6 +38,9 @@ func (c *Cloner) Adopt(clones []*ifnet.Clone) (lost []*ifnet.Clone) {
 	for _, clone := range clones {
 		c.refresh(clone)
 	}
+	for _, parent := range c.ioctl.Forced() {
+		c.demand(parent) // of a vlan that is gone it may ask for too much
+	}
 	return lost
 }
 

@@ -158,13 +158,12 @@ func TestKill(t *testing.T) {
 			if strings.HasPrefix(d.name, "clone") {
 				_, _ = s.run("ifconfig", "vlan7", "destroy") // there or not
 			}
-			if d.name == "clone create" { // one for the next deed
-				_, _ = s.run("ifconfig", "vlan7", "create", "vlan", "7", "vlandev", "em1")
-				continue
-			}
 			if leaked := before.compare(s.settled()); leaked != "" {
 				leaks++
 				t.Errorf("kill %d, in %s: %s", n, d.name, leaked)
+			}
+			if d.name == "clone create" { // one for the next deed
+				s.bsdnet("ifconfig", "vlan7", "create", "vlan", "7", "vlandev", "em1")
 			}
 		}
 		s.bsdnet("unload")
