@@ -351,6 +351,11 @@ func (c *Client) hold(ctx context.Context, lease *Lease) (held *Lease, again boo
 			c.config.Log.Warn("dhclient: lease expired", "interface", c.config.Interface, "address", lease.Address)
 			return nil, false
 		}
+		select {
+		case <-c.kick:
+			return lease, true
+		default:
+		}
 		next, over := c.extend(ctx, lease, now)
 		switch {
 		case ctx.Err() != nil:
@@ -392,7 +397,11 @@ func (c *Client) extend(ctx context.Context, lease *Lease, now time.Time) (next 
 		return next, false
 	}
 	c.set(state, lease, err)
-	<-attempt.Done()
+	select {
+	case <-attempt.Done():
+	case <-c.kick:
+		c.LinkUp() // for hold, which asks in another way
+	}
 	return nil, false
 }
 

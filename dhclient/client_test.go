@@ -225,6 +225,23 @@ func TestLinkUp(t *testing.T) {
 	})
 }
 
+// A link that comes back while nobody answered is tried at once, not when it
+// would have been time.
+func TestLinkUpRenewing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.start()
+		defer r.client.Stop()
+		synctest.Wait()
+		r.deaf = true
+		time.Sleep(31 * time.Minute)
+		synctest.Wait()
+		r.asked, r.deaf = nil, false
+		r.client.LinkUp()
+		r.expect(t, StateBound, "~REQUEST")
+	})
+}
+
 func TestRelease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)

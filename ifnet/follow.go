@@ -9,8 +9,10 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
@@ -33,27 +35,43 @@ func (t *Table) Follow(ctx context.Context, lost func(error)) error {
 	go func() {
 		defer ns.Close()
 		for {
-			f.run(ctx, t)
-			f.close()
+			if f != nil {
+				f.run(ctx, t)
+				f.close()
+			}
 			if ctx.Err() != nil {
 				return
 			}
-			lost(errors.New("interface events lost, reading all again"))
+			if f != nil {
+				lost(errEventsLost)
+			}
 			if f, err = t.subscribe(ns); err != nil {
 				lost(err)
-				return
+				pause(ctx, time.Second)
 			}
 		}
 	}()
 	return nil
 }
 
+// errEventsLost is what happens when the kernel has more to tell than the
+// buffer holds.
+var errEventsLost = errors.New("interface events lost, reading all again")
+
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
 // follower is one subscription. The kernel ends it when the buffer overflows.
 type follower struct {
-	links  chan netlink.LinkUpdate
+	links  <-chan deviceEvent
 	addrs  chan netlink.AddrUpdate
 	done   chan struct{}
 	handle *netlink.Handle
+	socket *nl.SocketHandle // for dumps of links
 }
 
 // eventBuffer is the size in bytes of the socket buffer for events.
@@ -62,34 +80,55 @@ const eventBuffer = 4 << 20
 // subscribe begins to listen and then reads everything, so that nothing is
 // missed in between.
 func (t *Table) subscribe(ns netns.NsHandle) (*follower, error) {
-	f := &follower{links: make(chan netlink.LinkUpdate, 256), addrs: make(chan netlink.AddrUpdate, 256), done: make(chan struct{})}
-	err := netlink.LinkSubscribeWithOptions(f.links, f.done, netlink.LinkSubscribeOptions{
-		Namespace: &ns, ReceiveBufferSize: eventBuffer, ReceiveBufferForceSize: true,
-	})
+	f := &follower{done: make(chan struct{})}
+	err := f.open(ns)
+	if err == nil {
+		err = t.resync(f)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("subscribe to links: %w", err)
-	}
-	err = netlink.AddrSubscribeWithOptions(f.addrs, f.done, netlink.AddrSubscribeOptions{
-		Namespace: &ns, ReceiveBufferSize: eventBuffer, ReceiveBufferForceSize: true,
-	})
-	if err != nil {
-		close(f.done)
-		return nil, fmt.Errorf("subscribe to addresses: %w", err)
-	}
-	if f.handle, err = netlink.NewHandleAt(ns, unix.NETLINK_ROUTE); err != nil {
-		close(f.done)
-		return nil, fmt.Errorf("open rtnetlink: %w", err)
-	}
-	if err := t.resync(f.handle); err != nil {
 		f.close()
 		return nil, err
 	}
 	return f, nil
 }
 
+func (f *follower) open(ns netns.NsHandle) (err error) {
+	if f.links, err = subscribeDevices(ns, f.done); err != nil {
+		return fmt.Errorf("subscribe to links: %w", err)
+	}
+	addrs := make(chan netlink.AddrUpdate, 256)
+	err = netlink.AddrSubscribeWithOptions(addrs, f.done, netlink.AddrSubscribeOptions{
+		Namespace: &ns, ReceiveBufferSize: eventBuffer, ReceiveBufferForceSize: true,
+	})
+	if err != nil {
+		return fmt.Errorf("subscribe to addresses: %w", err)
+	}
+	f.addrs = addrs
+	if f.handle, err = netlink.NewHandleAt(ns, unix.NETLINK_ROUTE); err != nil {
+		return fmt.Errorf("open rtnetlink: %w", err)
+	}
+	socket, err := nl.GetNetlinkSocketAt(ns, netns.None(), unix.NETLINK_ROUTE)
+	if err != nil {
+		return fmt.Errorf("open rtnetlink: %w", err)
+	}
+	f.socket = &nl.SocketHandle{Socket: socket}
+	return nil
+}
+
 func (f *follower) close() {
 	close(f.done)
-	f.handle.Close()
+	if f.addrs != nil {
+		go func() { // the package would wait for a reader for ever
+			for range f.addrs {
+			}
+		}()
+	}
+	if f.handle != nil {
+		f.handle.Close()
+	}
+	if f.socket != nil {
+		f.socket.Close()
+	}
 }
 
 // run takes events into the table until ctx ends or one of the subscriptions does.
@@ -102,10 +141,10 @@ func (f *follower) run(ctx context.Context, t *Table) {
 			switch {
 			case !ok:
 				return
-			case update.Header.Type != unix.RTM_DELLINK:
-				t.update(update.Link)
-			case update.IfInfomsg.Family != unix.AF_BRIDGE:
-				t.remove(update.Link.Attrs().Index)
+			case update.gone:
+				t.remove(update.Attrs().Index)
+			default:
+				t.update(update.device)
 			}
 		case update, ok := <-f.addrs:
 			if !ok {
@@ -117,22 +156,22 @@ func (f *follower) run(ctx context.Context, t *Table) {
 }
 
 // resync compares the whole table with the kernel's.
-func (t *Table) resync(handle *netlink.Handle) error {
-	links, err := handle.LinkList()
+func (t *Table) resync(f *follower) error {
+	devices, err := whole(func() ([]device, error) { return readDevices(f.socket, 0) })
 	if err != nil {
 		return fmt.Errorf("list links: %w", err)
 	}
 	seen := make(map[int]bool)
-	for _, link := range links {
-		seen[link.Attrs().Index] = true
-		t.update(link)
+	for _, d := range devices {
+		seen[d.Attrs().Index] = true
+		t.update(d)
 	}
 	for _, ifp := range t.All() {
 		if !seen[ifp.Index] {
 			t.remove(ifp.Index)
 		}
 	}
-	addrs, err := handle.AddrList(nil, netlink.FAMILY_ALL)
+	addrs, err := whole(func() ([]netlink.Addr, error) { return f.handle.AddrList(nil, netlink.FAMILY_ALL) })
 	if err != nil {
 		return fmt.Errorf("list addresses: %w", err)
 	}
@@ -146,6 +185,16 @@ func (t *Table) resync(handle *netlink.Handle) error {
 		t.setAddrs(ifp.Index, byIndex[ifp.Index])
 	}
 	return nil
+}
+
+// whole reads a list again that changed while the kernel gave it.
+func whole[T any](read func() ([]T, error)) (list []T, err error) {
+	for range 10 {
+		if list, err = read(); !errors.Is(err, netlink.ErrDumpInterrupted) {
+			break
+		}
+	}
+	return list, err
 }
 
 // fromNetlink turns a kernel address into ours. Tentative and failed
@@ -196,7 +245,7 @@ func (f *follower) addresses(t *Table, update netlink.AddrUpdate) {
 		return
 	}
 	// Events lack broadcast and peer: ask for them.
-	list, err := f.handle.AddrList(nil, netlink.FAMILY_ALL)
+	list, err := whole(func() ([]netlink.Addr, error) { return f.handle.AddrList(nil, netlink.FAMILY_ALL) })
 	if err != nil {
 		return
 	}
@@ -227,14 +276,14 @@ func (t *Table) deleteAddr(update netlink.AddrUpdate) {
 // Settle takes in what the kernel says of an interface now, before the event
 // comes. It works in the network namespace of the calling thread.
 func (t *Table) Settle(index int) {
-	if link, err := netlink.LinkByIndex(index); err == nil {
-		t.update(link)
+	if devices, err := readDevices(nil, index); err == nil && len(devices) == 1 {
+		t.update(devices[0])
 	}
 }
 
 // update takes in what the kernel says of a link.
-func (t *Table) update(link netlink.Link) {
-	attrs := link.Attrs()
+func (t *Table) update(d device) {
+	attrs := d.Attrs()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	old := t.byIndex[attrs.Index]
@@ -252,16 +301,21 @@ func (t *Table) update(link netlink.Link) {
 		Promisc:      attrs.RawFlags&unix.IFF_PROMISC != 0 || attrs.Promisc > 0,
 		MTU:          attrs.MTU,
 		Lladdr:       bytes.Clone(attrs.HardwareAddr),
-		Type:         link.Type(),
+		Type:         d.Type(),
 		Encap:        attrs.EncapType,
 		Master:       attrs.MasterIndex,
 		Parent:       attrs.ParentIndex,
 		Description:  attrs.Alias,
+		carrierDowns: d.carrierDowns,
 	}
 	kind := Attach
 	if old != nil {
 		next.Addrs, next.Groups, next.Slot, next.HasSlot, next.Owned, next.TC = old.Addrs, old.Groups, old.Slot, old.HasSlot, old.Owned, old.TC
 		next.XDPXmit, next.Role, next.Vlan, next.Cloner = old.XDPXmit, old.Role, old.Vlan, old.Cloner
+		next.LinkLosses = old.LinkLosses
+		if old.Running && (!next.Running || next.carrierDowns != old.carrierDowns) {
+			next.LinkLosses++
+		}
 		kind = Link
 		if old.Name != next.Name {
 			kind = Rename
@@ -285,7 +339,7 @@ func equal(a, b *Ifnet) bool {
 	return same && x.Index == y.Index && x.Slot == y.Slot && x.HasSlot == y.HasSlot && x.Name == y.Name &&
 		x.Device == y.Device && x.Owned == y.Owned && x.Up == y.Up && x.Running == y.Running &&
 		x.NoARP == y.NoARP && x.Promisc == y.Promisc && x.MTU == y.MTU && x.Master == y.Master &&
-		x.Parent == y.Parent && x.Description == y.Description && x.PointToPoint == y.PointToPoint
+		x.LinkLosses == y.LinkLosses && x.Parent == y.Parent && x.Description == y.Description && x.PointToPoint == y.PointToPoint
 }
 
 // writeBelow writes the interfaces anew whose upper devices changed by this one.

@@ -2,7 +2,11 @@ package ifnet
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -109,39 +113,59 @@ func TestFollow(t *testing.T) {
 	}
 }
 
-// TestOverflow makes more events than any buffer holds while nobody reads, and
-// wants the table to be right in the end.
+// TestOverflow makes more events than the buffer holds while nobody reads, and
+// wants the table to know of it and to be right in the end.
 func TestOverflow(t *testing.T) {
 	host := lab.MustHost(t, "overflow")
 	table := NewTable()
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	if err := host.Do(func() error { return table.Follow(ctx, func(err error) { t.Log(err) }) }); err != nil {
+	lost := make(chan error, 16)
+	follow := func() error { return table.Follow(ctx, func(err error) { lost <- err }) }
+	if err := host.Do(follow); err != nil {
 		t.Fatal(err)
 	}
 	host.MustRun(t, "ip", "link", "add", "em0", "type", "veth", "peer", "name", "far0")
 	// A subscriber that is slow holds the follower up.
 	release := make(chan struct{})
 	table.Subscribe(func(Event) { <-release })
-	script := ""
+	var script strings.Builder
 	for i := range 3000 {
-		script += fmt.Sprintf("addr add 10.%d.%d.1/24 dev em0\n", i/256, i%256)
+		fmt.Fprintf(&script, "addr add 10.%d.%d.1/24 dev em0\n", i/256, i%256)
 	}
-	script += "link set em0 mtu 1300\n"
-	host.MustRun(t, "sh", "-c", "printf '"+script+"' | ip -batch -")
+	for i := range 2 * eventBuffer / eventSize {
+		fmt.Fprintf(&script, "link set em0 mtu %d\n", 1300+i%2)
+	}
+	script.WriteString("link set em0 mtu 1299\n")
+	batch := filepath.Join(t.TempDir(), "batch")
+	if err := os.WriteFile(batch, []byte(script.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	host.MustRun(t, "ip", "-batch", batch)
 	close(release)
+	select {
+	case err := <-lost:
+		if !errors.Is(err, errEventsLost) {
+			t.Error(err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("the buffer did not overflow")
+	}
 	deadline := time.Now().Add(20 * time.Second)
 	for {
-		if em0, ok := table.ByName("em0"); ok && em0.MTU == 1300 && len(em0.Addrs) >= 3000 {
+		if em0, ok := table.ByName("em0"); ok && em0.MTU == 1299 && len(em0.Addrs) == 3000 {
 			return
 		}
 		if time.Now().After(deadline) {
 			em0, _ := table.ByName("em0")
-			t.Fatalf("em0 is %d addresses, MTU %d", len(em0.Addrs), em0.MTU)
+			t.Fatalf("em0 has %d addresses, MTU %d", len(em0.Addrs), em0.MTU)
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
 }
+
+// eventSize is no more than an event of a link takes of the buffer, in bytes.
+const eventSize = 1024
 
 // TestSlots fills a probe sequence.
 func TestSlots(t *testing.T) {

@@ -37,6 +37,7 @@ type Ifnet struct {
 
 	Up           bool // administratively up
 	Running      bool // has a carrier
+	LinkLosses   int  // how often Running ended since the table knows it, however shortly
 	Loopback     bool
 	PointToPoint bool
 	Broadcast    bool
@@ -55,6 +56,8 @@ type Ifnet struct {
 	Addrs       []Addr
 	Vlan        *Vlan  // of a vlan(4)
 	Cloner      string // that made it
+
+	carrierDowns uint32 // as the kernel counts them
 }
 
 // Vlan says which tag on which interface a vlan(4) stands for. Values are

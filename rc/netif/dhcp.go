@@ -62,7 +62,8 @@ func (n *Netif) dhcp(ifp *rc.Interface, index int, lladdr string, report *Report
 		hostname, _ = os.Hostname()
 	}
 	name := ifp.Name
-	n.clients[name] = &client{index: index, Client: dhclient.Start(dhclient.Config{
+	losses, _ := n.link(name)
+	n.clients[name] = &client{index: index, losses: losses, Client: dhclient.Start(dhclient.Config{
 		Interface: name, Index: index, Lladdr: mac, Hostname: hostname, LeaseFile: file, Log: n.config.Log,
 		Apply: func(lease *dhclient.Lease) error { return n.applyLease(name, lease) },
 	})}

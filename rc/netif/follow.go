@@ -102,14 +102,28 @@ func (n *Netif) missing(plan *rc.Plan) bool {
 // linkUp tells the clients whose link was down and is up; n.mu is held.
 func (n *Netif) linkUp() {
 	for name, c := range n.clients {
-		ifp, ok := n.config.Devices.ByName(name)
-		if !ok || !ifp.Running {
-			continue
-		}
-		if _, was := n.fallen.LoadAndDelete(ifp.Index); was {
+		losses, running := n.link(name)
+		if running && losses != c.losses {
+			c.losses = losses
 			c.LinkUp()
 		}
 	}
+}
+
+// link tells how often an interface or what is below it lost its link, and
+// whether all of them have one now.
+func (n *Netif) link(name string) (losses int, running bool) {
+	ifp, ok := n.config.Devices.ByName(name)
+	running = ok
+	for ok {
+		losses += ifp.LinkLosses
+		running = running && ifp.Running
+		if ifp.Vlan == nil {
+			break
+		}
+		ifp, ok = n.config.Devices.ByIndex(ifp.Vlan.Parent)
+	}
+	return losses, running
 }
 
 // withdraw takes back what a plan had and the next has not; n.mu is held.

@@ -24,6 +24,7 @@ import (
 // Devices is the table of interfaces; *ifnet.Table is one.
 type Devices interface {
 	ByName(name string) (*ifnet.Ifnet, bool)
+	ByIndex(index int) (*ifnet.Ifnet, bool)
 	SetDHCP(index int, on bool)
 	Subscribe(notify func(ifnet.Event)) (cancel func())
 }
@@ -100,7 +101,6 @@ type Netif struct {
 	clients    map[string]*client
 	pending    map[*rc.Route]string // routes that have no way yet, and why
 
-	fallen       sync.Map    // indexes of interfaces that were without carrier, however shortly
 	noResolvconf atomic.Bool // of the plan, for leases
 	leases       leases
 }
@@ -108,7 +108,8 @@ type Netif struct {
 // client is the DHCP client of one interface.
 type client struct {
 	*dhclient.Client
-	index int
+	index  int
+	losses int // of its link that it knows of
 }
 
 // New reads what an earlier process applied and follows the interfaces from
@@ -138,10 +139,7 @@ func New(config Config) (*Netif, error) {
 	ctx, stop := context.WithCancel(context.Background())
 	n.stop = stop
 	changed := make(chan struct{}, 1)
-	n.cancel = config.Devices.Subscribe(func(event ifnet.Event) {
-		if !event.If.Running {
-			n.fallen.Store(event.If.Index, true)
-		}
+	n.cancel = config.Devices.Subscribe(func(ifnet.Event) {
 		select {
 		case changed <- struct{}{}:
 		default:
