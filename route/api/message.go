@@ -25,6 +25,7 @@ const (
 	RTMNewmaddr   MessageType = 0xf
 	RTMDelmaddr   MessageType = 0x10
 	RTMIfannounce MessageType = 0x11
+	RTMIeee80211  MessageType = 0x12
 )
 
 var messageTexts = map[MessageType]string{
@@ -43,6 +44,7 @@ var messageTexts = map[MessageType]string{
 	RTMNewmaddr:   "RTM_NEWMADDR: new multicast group membership on iface",
 	RTMDelmaddr:   "RTM_DELMADDR: multicast group membership removed from iface",
 	RTMIfannounce: "RTM_IFANNOUNCE: interface arrival/departure",
+	RTMIeee80211:  "RTM_IEEE80211: IEEE 802.11 wireless event",
 }
 
 // Text returns what route monitor calls a message, or "".
