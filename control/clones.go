@@ -7,6 +7,7 @@ import (
 
 	"github.com/bsdnet/bsdnet/ifnet"
 	"github.com/bsdnet/bsdnet/ifnet/epair"
+	"github.com/bsdnet/bsdnet/ifnet/loop"
 	"github.com/bsdnet/bsdnet/ifnet/tun"
 	"github.com/bsdnet/bsdnet/ifnet/vlan"
 	"github.com/bsdnet/bsdnet/loader"
@@ -26,6 +27,7 @@ func (d *Daemon) startCloners(ctx context.Context) error {
 	context.AfterFunc(ctx, vlans.Close)
 	for _, c := range []ifnet.Cloner{
 		vlans, tun.NewTun(d.ifnet, d.dp, report), tun.NewTap(d.ifnet, d.dp, report), epair.New(d.ifnet, d.dp, report),
+		loop.New(d.ifnet, d.dp, d.private, report),
 	} {
 		if err := d.ioctl.Register(c); err != nil {
 			return err

@@ -311,7 +311,8 @@ func (t *Table) update(d device) {
 	kind := Attach
 	if old != nil {
 		next.Addrs, next.Groups, next.Slot, next.HasSlot, next.Owned, next.TC = old.Addrs, old.Groups, old.Slot, old.HasSlot, old.Owned, old.TC
-		next.XDPXmit, next.Role, next.Vlan, next.Cloner = old.XDPXmit, old.Role, old.Vlan, old.Cloner
+		next.XDPXmit, next.Role, next.Vlan = old.XDPXmit, old.Role, old.Vlan
+		next.clonedBy(old.Cloner)
 		next.LinkLosses = old.LinkLosses
 		if old.Running && (!next.Running || next.carrierDowns != old.carrierDowns) {
 			next.LinkLosses++

@@ -214,6 +214,18 @@ func (t *Table) SetAlias(device, name string) {
 	}
 }
 
+// LoopbackCloner is the name of the cloner whose interfaces are loopback
+// interfaces to all but Linux.
+const LoopbackCloner = "lo"
+
+// clonedBy makes an interface what its cloner makes of it.
+func (ifp *Ifnet) clonedBy(cloner string) {
+	ifp.Cloner = cloner
+	if cloner == LoopbackCloner {
+		ifp.Loopback, ifp.Broadcast = true, false
+	}
+}
+
 // setCloner says which cloner made an interface, whose group it is in under
 // any name.
 func (t *Table) setCloner(index int, cloner string) {
@@ -221,9 +233,12 @@ func (t *Table) setCloner(index int, cloner string) {
 	defer t.mu.Unlock()
 	if old, ok := t.byIndex[index]; ok {
 		next := *old
-		next.Cloner = cloner
+		next.clonedBy(cloner)
 		t.byIndex[index] = &next
 		t.write(&next)
+		if next.Loopback != old.Loopback {
+			t.publish(Event{Kind: Link, If: &next})
+		}
 	}
 }
 

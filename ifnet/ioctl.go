@@ -200,7 +200,7 @@ func (i *Ioctl) SetName(_ context.Context, r api.TextRequest) error {
 	if other, ok := i.table.ByName(r.Value); ok && other.Index != ifp.Index {
 		return errno.EEXIST
 	}
-	if ifp.Loopback {
+	if ifp.Loopback && ifp.Cloner == "" {
 		return errno.EINVAL
 	}
 	k := i.state.of(ifp)
