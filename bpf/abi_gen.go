@@ -34,6 +34,8 @@ type PFChoice = gen.AbiPfChoice
 type PFStateBucket = gen.AbiPfStateBucket
 type PFState = gen.AbiPfState
 type PFStateHead = gen.AbiPfStateHead
+type PFSrcNode = gen.AbiPfSrcNode
+type PFStateNodes = gen.AbiPfStateNodes
 type PFSettings = gen.AbiPfSettings
 type PFStatus = gen.AbiPfStatus
 type PFLogCounters = gen.AbiPfLogCounters
@@ -342,6 +344,7 @@ const (
 	PFEvaluateMax   = uint32(gen.AbiPfLimitsPF_EVALUATE_MAX)
 	PFSettingsMax   = uint32(gen.AbiPfLimitsPF_SETTINGS_MAX)
 	PFPacketLogs    = uint32(gen.AbiPfLimitsPF_PACKET_LOGS)
+	PFSrcNodes      = uint32(gen.AbiPfLimitsPF_SRC_NODES)
 )
 
 const (
@@ -462,6 +465,7 @@ const (
 
 const (
 	PFPoolSource = uint32(gen.AbiPfPoolFlagsPF_POOL_SOURCE)
+	PFPoolSticky = uint32(gen.AbiPfPoolFlagsPF_POOL_STICKY)
 )
 
 const (
@@ -511,11 +515,26 @@ const (
 const (
 	PFStateSloppy    = uint32(gen.AbiPfStateFlagsPF_STATE_SLOPPY)
 	PFStateAllowopts = uint32(gen.AbiPfStateFlagsPF_STATE_ALLOWOPTS)
+	PFStateSrcNode   = uint32(gen.AbiPfStateFlagsPF_STATE_SRC_NODE)
 	PFStateNAT       = uint32(gen.AbiPfStateFlagsPF_STATE_NAT)
 	PFStateLog       = uint32(gen.AbiPfStateFlagsPF_STATE_LOG)
 	PFStateWire      = uint32(gen.AbiPfStateFlagsPF_STATE_WIRE)
 	PFStateStack     = uint32(gen.AbiPfStateFlagsPF_STATE_STACK)
 	PFStateActions   = uint32(gen.AbiPfStateFlagsPF_STATE_ACTIONS)
+)
+
+const (
+	PFSnNAT = uint32(gen.AbiPfSrcNodeTypePF_SN_NAT)
+	PFSnRDR = uint32(gen.AbiPfSrcNodeTypePF_SN_RDR)
+	PFSnMax = uint32(gen.AbiPfSrcNodeTypePF_SN_MAX)
+)
+
+const (
+	PFSrcNodeBusy   = uint32(gen.AbiPfSrcNodeTagPF_SRC_NODE_BUSY)
+	PFSrcNodeLive   = uint32(gen.AbiPfSrcNodeTagPF_SRC_NODE_LIVE)
+	PFSrcNodeDead   = uint32(gen.AbiPfSrcNodeTagPF_SRC_NODE_DEAD)
+	PFSrcNodeStates = uint32(gen.AbiPfSrcNodeTagPF_SRC_NODE_STATES)
+	PFSrcNodeKind   = uint32(gen.AbiPfSrcNodeTagPF_SRC_NODE_KIND)
 )
 
 const (

@@ -43,6 +43,7 @@ func (f *filter) calls() map[string]call {
 		"pf/show":     typed(reader, f.show),
 		"pf/flush":    typed(owner, f.flush),
 		"pf/kill":     typed(owner, f.kill),
+		"pf/sources":  typed(owner, f.killSources),
 		"pf/table":    typed(reader, f.table),
 		"pf/zero":     typed(owner, f.zero),
 		"pf/debug":    typed(owner, f.debug),

@@ -181,8 +181,12 @@ func (p *PF) KillStates(ctx context.Context, r pfctl.KillRequest) (pfctl.KillRes
 var errNotYet = errors.New("not there yet")
 
 // KillSources implements pfctl.Engine.
-func (p *PF) KillSources(context.Context, pfctl.KillRequest) (pfctl.KillResult, error) {
-	return pfctl.KillResult{}, fmt.Errorf("source tracking is %w", errNotYet)
+func (p *PF) KillSources(ctx context.Context, r pfctl.KillRequest) (pfctl.KillResult, error) {
+	reply, err := Call[*PFReply](ctx, p.client, "pf/sources", r)
+	if err != nil {
+		return pfctl.KillResult{}, err
+	}
+	return reply.Killed, nil
 }
 
 // Table implements pfctl.Engine.

@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"fmt"
+	"net/netip"
 
 	"github.com/bsdnet/bsdnet/pf/conf"
 	"github.com/bsdnet/bsdnet/pf/engine"
@@ -31,7 +32,9 @@ func (f *filter) flush(_ context.Context, r pfctl.FlushRequest) (*PFReply, error
 		return &PFReply{}, f.engine.ClearStatus()
 	case "Reset":
 		return &PFReply{}, f.setOptions("", false)
-	case "Sources", "queue", "osfp", "ethernet":
+	case "Sources":
+		return &PFReply{Count: f.engine.KillSrcNodes(func(netip.Addr, netip.Addr) bool { return true })}, nil
+	case "queue", "osfp", "ethernet":
 		return &PFReply{}, nil // there are none
 	}
 	return nil, fmt.Errorf("-F %s is %w", r.Modifier, errNotYet)

@@ -57,13 +57,23 @@ func (f *filter) killMatch(r *pfctl.KillRequest) (func(*engine.State) bool, erro
 	case "gateway":
 		return nil, errors.New("-k gateway: no state has a gateway: route-to and reply-to are not enforced yet")
 	}
-	contains := func(list []netip.Prefix, addr netip.Addr) bool {
-		return slices.ContainsFunc(list, func(p netip.Prefix) bool { return p.Contains(addr) })
-	}
 	return func(s *engine.State) bool {
 		source, destination := s.Source(r.Keys[0] == "nat")
 		return contains(r.Sources, source.Addr()) && (len(r.Destinations) == 0 || contains(r.Destinations, destination.Addr()))
 	}, nil
+}
+
+func contains(list []netip.Prefix, addr netip.Addr) bool {
+	return slices.ContainsFunc(list, func(p netip.Prefix) bool { return p.Contains(addr) })
+}
+
+// killSources ends source nodes as -K says: by their source, and by the address
+// that they were given.
+func (f *filter) killSources(_ context.Context, r pfctl.KillRequest) (*PFReply, error) {
+	killed := f.engine.KillSrcNodes(func(source, redirect netip.Addr) bool {
+		return contains(r.Sources, source) && (len(r.Destinations) == 0 || contains(r.Destinations, redirect))
+	})
+	return &PFReply{Killed: pfctl.KillResult{Killed: killed, Sources: len(r.Sources), Destinations: len(r.Destinations)}}, nil
 }
 
 func (f *filter) matchLabel(label string) func(*engine.State) bool {

@@ -75,8 +75,10 @@ func (f *filter) showText(w io.Writer, r *pfctl.ShowRequest, o engine.ShowOption
 		fmt.Fprintln(w, "Class\tVersion\tSubtype(subversion)\n-----\t-------\t-------------------")
 	case "queue":
 		fmt.Fprintln(w, "No ALTQ support in kernel\nALTQ related functions disabled")
-	case "Running", "Sources", "ether":
-		// pfctl looks at the status; there are no source nodes and no ether rules.
+	case "Sources":
+		f.engine.ShowSrcNodes(w, o)
+	case "Running", "ether":
+		// pfctl looks at the status; there are no ether rules.
 	case "all":
 		return f.showAll(w, r, o)
 	default:
@@ -89,7 +91,7 @@ func (f *filter) showText(w io.Writer, r *pfctl.ShowRequest, o engine.ShowOption
 func (f *filter) showAll(w io.Writer, r *pfctl.ShowRequest, o engine.ShowOptions) error {
 	var errs []error
 	for i, part := range []struct{ title, modifier string }{
-		{"TRANSLATION RULES:", "nat"}, {"FILTER RULES:", "rules"}, {"STATES:", "states"}, {"INFO:", "info"},
+		{"TRANSLATION RULES:", "nat"}, {"FILTER RULES:", "rules"}, {"STATES:", "states"}, {"SOURCE TRACKING NODES:", "Sources"}, {"INFO:", "info"},
 		{"LABEL COUNTERS:", "labels"}, {"TIMEOUTS:", "timeouts"}, {"LIMITS:", "memory"}, {"TABLES:", "Tables"},
 	} {
 		if i > 0 {
@@ -168,7 +170,7 @@ func (f *filter) showInterfaces(w io.Writer, r *pfctl.ShowRequest) {
 func (f *filter) showJSON(w io.Writer, r *pfctl.ShowRequest, o engine.ShowOptions) error {
 	modifiers := []string{r.Modifier}
 	if r.Modifier == "all" {
-		modifiers = []string{"nat", "rules", "Anchors", "states", "info", "labels", "timeouts", "memory", "Tables", "Interfaces"}
+		modifiers = []string{"nat", "rules", "Anchors", "states", "Sources", "info", "labels", "timeouts", "memory", "Tables", "Interfaces"}
 	}
 	out := map[string]any{"schema": pfSchema}
 	for _, modifier := range modifiers {
@@ -218,7 +220,9 @@ func (f *filter) showValue(modifier string, r *pfctl.ShowRequest, o engine.ShowO
 		return f.enabled(), nil
 	case "creatorids":
 		return []string{fmt.Sprintf("%08x", f.engine.CreatorID())}, nil
-	case "Sources", "osfp", "queue", "ether":
+	case "Sources":
+		return f.engine.SrcNodeInfos(), nil
+	case "osfp", "queue", "ether":
 		return []string{}, nil
 	}
 	return nil, fmt.Errorf("-s %s is %w", modifier, errNotYet)

@@ -80,6 +80,10 @@ struct {
 	enum pf_log_limits pf_log_limits;
 	struct pf_log_record pf_log_record;
 	enum pf_log_reason pf_log_reason;
+	enum pf_src_node_type pf_src_node_type;
+	enum pf_src_node_tag pf_src_node_tag;
+	struct pf_src_node pf_src_node;
+	struct pf_state_nodes pf_state_nodes;
 	struct pf_state_head pf_state_head;
 	enum tc_mark tc_mark;
 } abi_types;

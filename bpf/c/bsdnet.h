@@ -14,7 +14,7 @@
  * pinned converts or refuses; it never guesses.
  */
 enum abi {
-	ABI_VERSION = 3,
+	ABI_VERSION = 4,
 };
 
 enum limits {
@@ -461,6 +461,7 @@ enum pf_limits {
 	PF_EVALUATE_MAX = 1 << 17,
 	PF_SETTINGS_MAX = 1024,	/* different timeouts of rules, and those of all */
 	PF_PACKET_LOGS = 8,	/* rules that log one packet while it is evaluated */
+	PF_SRC_NODES = 1 << 17,	/* slots of source nodes; a power of two */
 };
 
 /* Slots of the protocol switch that pf takes. */
@@ -702,6 +703,7 @@ enum pf_pool_type {
 
 enum pf_pool_flags {
 	PF_POOL_SOURCE = 1 << 0,	/* nat: the source changes, else the destination */
+	PF_POOL_STICKY = 1 << 1,	/* a source keeps the address it got */
 };
 
 /*
@@ -718,7 +720,8 @@ struct pf_pool {
 	__u16 next;		/* the rule's other pool, 0: none */
 	__u16 dport;		/* rdr: the first destination port that the rule names */
 	__u16 spare;
-	__u32 spare2[3];
+	__u32 rule;		/* slot of the rule's counters */
+	__u32 spare2[2];
 };
 
 /* Addresses of a pool that follow each other. */
@@ -828,6 +831,7 @@ struct pf_state {
 enum pf_state_flags {
 	PF_STATE_SLOPPY = 1 << 0,
 	PF_STATE_ALLOWOPTS = 1 << 1,
+	PF_STATE_SRC_NODE = 1 << 2, /* has an entry in pf_state_nodes */
 	PF_STATE_NAT = 1 << 3,
 	PF_STATE_LOG = 1 << 4,
 	PF_STATE_WIRE = 1 << 5,	 /* for packets that come in */
@@ -843,7 +847,48 @@ struct pf_state_head {
 	__u32 slots;		/* of the table */
 	__u64 free;		/* 1 and the first free slot, whose peer leads on alike; high half: number of changes */
 	__u64 fresh;		/* slots from here on have never been used */
-	__u64 spare[3];
+	__u64 src_nodes;	/* how many live ones there are */
+	__u64 spare[2];
+};
+
+/* What a source node is for; a state holds at most one of each. */
+enum pf_src_node_type {
+	PF_SN_NAT,		/* the address that sticky-address of nat-to chose */
+	PF_SN_RDR,
+	PF_SN_MAX,
+};
+
+enum pf_src_node_tag {
+	PF_SRC_NODE_BUSY = 1,	/* being written */
+	PF_SRC_NODE_LIVE = 2,
+	PF_SRC_NODE_DEAD = 3,	/* found and counted no more; states may still hold it */
+	PF_SRC_NODE_STATES = 32,	/* shift of the number of states */
+	PF_SRC_NODE_KIND = 60,	/* and of the kind */
+};
+
+/*
+ * What is known of a source address under a rule. It is in one of the two
+ * buckets of its hash. The tag is changed by 64-bit atomics; whoever makes it 0
+ * frees the slot, which needs that no state holds it.
+ */
+struct pf_src_node {
+	__u64 tag;		/* 0: free; hash of the key, number of states, kind */
+	__u8 addr[16];		/* network order, as all addresses */
+	__u8 raddr[16];		/* what it is translated to */
+	__u32 rule;		/* slot of its counters */
+	__u8 af;
+	__u8 type;		/* enum pf_src_node_type */
+	__u16 spare;
+	__u32 creation;		/* jiffies */
+	__u32 expire;		/* jiffies at which it ends unless a state holds it */
+	__u64 packets[2];	/* of its states that are over: from the source, to it */
+	__u64 bytes[2];
+	__u64 spare2;
+};
+
+/* The source nodes that a state holds: their slots and one; 0: none. */
+struct pf_state_nodes {
+	__u32 node[PF_SN_MAX];
 };
 
 enum pf_settings_flags {
@@ -862,7 +907,9 @@ struct pf_settings {
 	__u32 flags;		/* enum pf_settings_flags */
 	__u32 timeout[PFTM_MAX];	/* in jiffies; the adaptive ones in states */
 	__u32 log_ifslot;	/* set loginterface: 1 and its slot, 0: none */
-	__u32 spare[13];
+	__u32 src_nodes_limit;
+	__u32 src_track;	/* how long source nodes outlive their states, in jiffies */
+	__u32 spare[11];
 };
 
 /* Counters of pf on one CPU. */
@@ -883,6 +930,9 @@ struct pf_status {
 	__u64 translate;	/* no port free */
 	__u64 log_lost;		/* records that found no room */
 	__u64 max_states;	/* max of a rule met */
+	__u64 src_node_searches;
+	__u64 src_node_inserts;
+	__u64 src_limit;	/* no room for a source node */
 };
 
 /*
@@ -1002,7 +1052,7 @@ struct pf_pdesc {
 	__u8 matches;		/* 1: log (matches) is on, to matches_if */
 	__u8 matches_if;
 	__u8 matches_user;
-	__u8 spare4;
+	__u8 sticky;		/* bits of the source nodes in src_node that its state will hold */
 	__u32 rcvif;		/* where the packet came in; IFNET_SLOTS: it is the host's own */
 	/* From here on not cleared for a packet. */
 	__u32 words[PF_TREE_WORDS];
@@ -1014,6 +1064,7 @@ struct pf_pdesc {
 	struct pf_logged logged[PF_PACKET_LOGS];
 	__u32 choices;		/* translations made; the last ones are in choice */
 	struct pf_choice choice[PF_CHOICES];
+	struct pf_src_node src_node[PF_SN_MAX];
 };
 
 #endif

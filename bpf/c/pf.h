@@ -21,6 +21,8 @@ inline_always void pf_free(struct pf_state *s, __u32 slot)
 
 	if (tag >> 32 != PF_STATE_LIVE || __sync_val_compare_and_swap(&s->tag, tag, (__u64)PF_STATE_FREEING << 32 | (__u32)tag) != tag)
 		return;
+	if (s->flags & PF_STATE_SRC_NODE)
+		pf_src_nodes_drop(slot);
 	if (s->peer != slot) {
 		struct pf_state *other = pf_state_slot(s->peer);
 
@@ -281,12 +283,13 @@ inline_always __u32 pf_insert(struct pf_pdesc *pd, const struct mbuf *m, bool tr
 	pd->claimed[0] = slot;
 	pd->claimed[1] = alias;
 	if (pf_collides(pd, translated, hash, rule_flags)) {
-		pf_unclaim(s, slot);
-		if (other)
-			pf_unclaim(other, alias);
-		__sync_fetch_and_add(&head->count, -1);
 		pf_counted(state_insert);
-		return PF_NOSLOT;
+		goto refused;
+	}
+	if (pd->sticky) {
+		if (!pf_src_nodes_get(pd, slot))
+			goto refused;
+		flags |= PF_STATE_SRC_NODE;
 	}
 	s->ifslot = rule_flags & PFR_IFBOUND ? pd->ifslot : IFNET_SLOTS;
 	s->rule = rule;
@@ -321,6 +324,12 @@ inline_always __u32 pf_insert(struct pf_pdesc *pd, const struct mbuf *m, bool tr
 full:
 	__sync_fetch_and_add(&head->count, -1);
 	pf_counted(memory);
+	return PF_NOSLOT;
+refused:
+	pf_unclaim(s, slot);
+	if (other)
+		pf_unclaim(other, alias);
+	__sync_fetch_and_add(&head->count, -1);
 	return PF_NOSLOT;
 }
 
@@ -413,6 +422,7 @@ inline_always bool pf_apply_rules(struct pf_evaluation *e, const struct pf_rules
 	if (!pf_key_changed(pd)) {
 		pd->nat = PF_NAT_NONE;
 		pd->translation = 0;
+		pd->sticky = 0;
 	} else if (e->translation) {
 		pd->nat = PF_NAT_MATCH;
 	} else if (pd->nat < PF_NAT_TRANSLATED) {

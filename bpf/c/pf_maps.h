@@ -92,6 +92,23 @@ struct {
 	__type(value, struct pf_actions);
 } pf_state_actions SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, PF_SRC_NODES);
+	__type(key, __u32);
+	__type(value, struct pf_src_node);
+} pf_src_nodes SEC(".maps");
+
+/* The source nodes that states hold, by slot; of those with PF_STATE_SRC_NODE. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, PF_STATES);
+	__type(key, __u32);
+	__type(value, struct pf_state_nodes);
+} pf_state_nodes SEC(".maps");
+
 /* How many states each rule has now. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

@@ -69,8 +69,10 @@ STAGE(pf_nat)
 	pf_keep_key(pd);
 	if (!pf_get_transaddr(pd, r->pool))
 		return drop(REASON_PF_TRANSLATE);
-	if (!pf_key_changed(pd))
+	if (!pf_key_changed(pd)) {
+		pd->sticky = 0;
 		stage(ctx, PF_HOOK_RULES); /* into itself: as if no rule had matched */
+	}
 	pd->nat = r->flags & PFR_NATPASS ? PF_NAT_PASS : PF_NAT_TRANSLATED;
 	pd->translation = r->number;
 	stage(ctx, PF_HOOK_RULES);

@@ -6,7 +6,7 @@
 #ifndef BSDNET_PF_POOL_H
 #define BSDNET_PF_POOL_H
 
-#include "pf_state.h"
+#include "pf_src_node.h"
 
 #define PF_PORT_TRIES	64	/* ports tried for a new state */
 #define PF_RANGE_DEPTH	18	/* halvings down to one of PF_RANGES */
@@ -186,15 +186,17 @@ inline_always void pf_nat_ports(struct pf_pdesc *pd, const struct pf_pool *pool,
 /* pf_nat_to: the packet gets another source that no other conversation has. */
 inline_always bool pf_nat_to(struct pf_pdesc *pd, struct pf_pool *pool, __u32 source)
 {
+	bool kept = (pool->flags & PF_POOL_STICKY) && pf_src_node_want(pd, PF_SN_NAT, pool->rule, source);
+
 	pf_nat_ports(pd, pool, source);
 	for (int i = 0; i < PF_POOL_TRIES; i++) {
-		if (!pf_map_addr(pd, pool, source))
+		if (!kept && !pf_map_addr(pd, pool, source))
 			return false;
 		if ((pd->proto == IPPROTO_ICMP || pd->proto == IPPROTO_ICMPV6) && pf_icmp_error(pd->af, pd->icmp_type))
 			return true; /* about another conversation */
 		if (pf_choose_port(pd, source))
 			return true;
-		if (pool->type == PF_POOL_BITMASK || pool->type == PF_POOL_SRCHASH)
+		if (kept || pool->type == PF_POOL_BITMASK || pool->type == PF_POOL_SRCHASH)
 			break; /* would give the same address again */
 	}
 	pf_counted(translate);
@@ -206,7 +208,8 @@ inline_always bool pf_rdr_to(struct pf_pdesc *pd, struct pf_pool *pool)
 {
 	__u32 change = pd->dir == PFIL_IN ? 1 : 0;
 
-	if (!pf_map_addr(pd, pool, change))
+	if (!((pool->flags & PF_POOL_STICKY) && pf_src_node_want(pd, PF_SN_RDR, pool->rule, change)) &&
+	    !pf_map_addr(pd, pool, change))
 		return false;
 	if (pool->port[0] && (pd->proto == IPPROTO_TCP || pd->proto == IPPROTO_UDP))
 		pd->port[change] = bpf_htons(pf_redirect_port(pool, bpf_ntohs(pd->port[change])));
@@ -245,6 +248,8 @@ __noinline int pf_get_transaddr(struct pf_pdesc *pd, __u32 number)
 		if (!(nat ? pf_nat_to(pd, pool, source) : pf_rdr_to(pd, pool)))
 			return false;
 		pf_chosen(pd, nat ? source : 1 - source);
+		if (pool->flags & PF_POOL_STICKY)
+			pf_src_node_chosen(pd, nat ? PF_SN_NAT : PF_SN_RDR, nat ? source : 1 - source);
 		number = pool->next;
 		if (!number)
 			break;

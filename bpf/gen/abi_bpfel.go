@@ -16,7 +16,7 @@ import (
 type AbiAbi uint32
 
 const (
-	AbiAbiABI_VERSION AbiAbi = 3
+	AbiAbiABI_VERSION AbiAbi = 4
 )
 
 type AbiArpKey struct {
@@ -403,6 +403,7 @@ const (
 	AbiPfLimitsPF_EVALUATE_MAX   AbiPfLimits = 131072
 	AbiPfLimitsPF_SETTINGS_MAX   AbiPfLimits = 1024
 	AbiPfLimitsPF_PACKET_LOGS    AbiPfLimits = 8
+	AbiPfLimitsPF_SRC_NODES      AbiPfLimits = 131072
 )
 
 type AbiPfLogCounters struct {
@@ -498,7 +499,7 @@ type AbiPfPdesc struct {
 	Matches     uint8
 	MatchesIf   uint8
 	MatchesUser uint8
-	Spare4      uint8
+	Sticky      uint8
 	Rcvif       uint32
 	Words       [16]uint32
 	Naddr       [2][16]uint8
@@ -509,6 +510,7 @@ type AbiPfPdesc struct {
 	Logged      [8]AbiPfLogged
 	Choices     uint32
 	Choice      [16]AbiPfChoice
+	SrcNode     [2]AbiPfSrcNode
 }
 
 type AbiPfPeerState uint32
@@ -541,13 +543,15 @@ type AbiPfPool struct {
 	Next     uint16
 	Dport    uint16
 	Spare    uint16
-	Spare2   [3]uint32
+	Rule     uint32
+	Spare2   [2]uint32
 }
 
 type AbiPfPoolFlags uint32
 
 const (
 	AbiPfPoolFlagsPF_POOL_SOURCE AbiPfPoolFlags = 1
+	AbiPfPoolFlagsPF_POOL_STICKY AbiPfPoolFlags = 2
 )
 
 type AbiPfPoolType uint32
@@ -681,12 +685,14 @@ const (
 )
 
 type AbiPfSettings struct {
-	_           structs.HostLayout
-	StatesLimit uint32
-	Flags       uint32
-	Timeout     [16]uint32
-	LogIfslot   uint32
-	Spare       [13]uint32
+	_             structs.HostLayout
+	StatesLimit   uint32
+	Flags         uint32
+	Timeout       [16]uint32
+	LogIfslot     uint32
+	SrcNodesLimit uint32
+	SrcTrack      uint32
+	Spare         [11]uint32
 }
 
 type AbiPfSettingsFlags uint32
@@ -696,6 +702,40 @@ const (
 	AbiPfSettingsFlagsPF_SET_REASSEMBLE      AbiPfSettingsFlags = 2
 	AbiPfSettingsFlagsPF_SET_REASSEMBLE_NODF AbiPfSettingsFlags = 4
 	AbiPfSettingsFlagsPF_SET_ADAPTIVE_RULE   AbiPfSettingsFlags = 8
+)
+
+type AbiPfSrcNode struct {
+	_        structs.HostLayout
+	Tag      uint64
+	Addr     [16]uint8
+	Raddr    [16]uint8
+	Rule     uint32
+	Af       uint8
+	Type     uint8
+	Spare    uint16
+	Creation uint32
+	Expire   uint32
+	Packets  [2]uint64
+	Bytes    [2]uint64
+	Spare2   uint64
+}
+
+type AbiPfSrcNodeTag uint32
+
+const (
+	AbiPfSrcNodeTagPF_SRC_NODE_BUSY   AbiPfSrcNodeTag = 1
+	AbiPfSrcNodeTagPF_SRC_NODE_LIVE   AbiPfSrcNodeTag = 2
+	AbiPfSrcNodeTagPF_SRC_NODE_DEAD   AbiPfSrcNodeTag = 3
+	AbiPfSrcNodeTagPF_SRC_NODE_STATES AbiPfSrcNodeTag = 32
+	AbiPfSrcNodeTagPF_SRC_NODE_KIND   AbiPfSrcNodeTag = 60
+)
+
+type AbiPfSrcNodeType uint32
+
+const (
+	AbiPfSrcNodeTypePF_SN_NAT AbiPfSrcNodeType = 0
+	AbiPfSrcNodeTypePF_SN_RDR AbiPfSrcNodeType = 1
+	AbiPfSrcNodeTypePF_SN_MAX AbiPfSrcNodeType = 2
 )
 
 type AbiPfState struct {
@@ -737,6 +777,7 @@ type AbiPfStateFlags uint32
 const (
 	AbiPfStateFlagsPF_STATE_SLOPPY    AbiPfStateFlags = 1
 	AbiPfStateFlagsPF_STATE_ALLOWOPTS AbiPfStateFlags = 2
+	AbiPfStateFlagsPF_STATE_SRC_NODE  AbiPfStateFlags = 4
 	AbiPfStateFlagsPF_STATE_NAT       AbiPfStateFlags = 8
 	AbiPfStateFlagsPF_STATE_LOG       AbiPfStateFlags = 16
 	AbiPfStateFlagsPF_STATE_WIRE      AbiPfStateFlags = 32
@@ -745,14 +786,20 @@ const (
 )
 
 type AbiPfStateHead struct {
-	_       structs.HostLayout
-	Count   uint64
-	Seed    uint64
-	Buckets uint32
-	Slots   uint32
-	Free    uint64
-	Fresh   uint64
-	Spare   [3]uint64
+	_        structs.HostLayout
+	Count    uint64
+	Seed     uint64
+	Buckets  uint32
+	Slots    uint32
+	Free     uint64
+	Fresh    uint64
+	SrcNodes uint64
+	Spare    [2]uint64
+}
+
+type AbiPfStateNodes struct {
+	_    structs.HostLayout
+	Node [2]uint32
 }
 
 type AbiPfStateTag uint32
@@ -765,23 +812,26 @@ const (
 )
 
 type AbiPfStatus struct {
-	_             structs.HostLayout
-	Match         uint64
-	BadOffset     uint64
-	Fragment      uint64
-	TooShort      uint64
-	Normalize     uint64
-	Memory        uint64
-	StateMismatch uint64
-	StateInsert   uint64
-	StateLimit    uint64
-	ProtoCksum    uint64
-	IpOption      uint64
-	Searches      uint64
-	Inserts       uint64
-	Translate     uint64
-	LogLost       uint64
-	MaxStates     uint64
+	_               structs.HostLayout
+	Match           uint64
+	BadOffset       uint64
+	Fragment        uint64
+	TooShort        uint64
+	Normalize       uint64
+	Memory          uint64
+	StateMismatch   uint64
+	StateInsert     uint64
+	StateLimit      uint64
+	ProtoCksum      uint64
+	IpOption        uint64
+	Searches        uint64
+	Inserts         uint64
+	Translate       uint64
+	LogLost         uint64
+	MaxStates       uint64
+	SrcNodeSearches uint64
+	SrcNodeInserts  uint64
+	SrcLimit        uint64
 }
 
 type AbiPfTableKey struct {

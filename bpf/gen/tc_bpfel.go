@@ -34,9 +34,11 @@ const (
 	TcMapPfRuleStates   = "pf_rule_states"
 	TcMapPfRulesets     = "pf_rulesets"
 	TcMapPfSet          = "pf_set"
+	TcMapPfSrcNodes     = "pf_src_nodes"
 	TcMapPfStateActions = "pf_state_actions"
 	TcMapPfStateCount   = "pf_state_count"
 	TcMapPfStateIndex   = "pf_state_index"
+	TcMapPfStateNodes   = "pf_state_nodes"
 	TcMapPfStates       = "pf_states"
 	TcMapPfStats        = "pf_stats"
 	TcMapPfTable        = "pf_table"
@@ -155,9 +157,11 @@ type TcMapSpecs struct {
 	PfRuleStates   *ebpf.MapSpec `ebpf:"pf_rule_states"`
 	PfRulesets     *ebpf.MapSpec `ebpf:"pf_rulesets"`
 	PfSet          *ebpf.MapSpec `ebpf:"pf_set"`
+	PfSrcNodes     *ebpf.MapSpec `ebpf:"pf_src_nodes"`
 	PfStateActions *ebpf.MapSpec `ebpf:"pf_state_actions"`
 	PfStateCount   *ebpf.MapSpec `ebpf:"pf_state_count"`
 	PfStateIndex   *ebpf.MapSpec `ebpf:"pf_state_index"`
+	PfStateNodes   *ebpf.MapSpec `ebpf:"pf_state_nodes"`
 	PfStates       *ebpf.MapSpec `ebpf:"pf_states"`
 	PfStats        *ebpf.MapSpec `ebpf:"pf_stats"`
 	PfTable        *ebpf.MapSpec `ebpf:"pf_table"`
@@ -214,9 +218,11 @@ type TcMaps struct {
 	PfRuleStates   *ebpf.Map `ebpf:"pf_rule_states"`
 	PfRulesets     *ebpf.Map `ebpf:"pf_rulesets"`
 	PfSet          *ebpf.Map `ebpf:"pf_set"`
+	PfSrcNodes     *ebpf.Map `ebpf:"pf_src_nodes"`
 	PfStateActions *ebpf.Map `ebpf:"pf_state_actions"`
 	PfStateCount   *ebpf.Map `ebpf:"pf_state_count"`
 	PfStateIndex   *ebpf.Map `ebpf:"pf_state_index"`
+	PfStateNodes   *ebpf.Map `ebpf:"pf_state_nodes"`
 	PfStates       *ebpf.Map `ebpf:"pf_states"`
 	PfStats        *ebpf.Map `ebpf:"pf_stats"`
 	PfTable        *ebpf.Map `ebpf:"pf_table"`
@@ -249,9 +255,11 @@ func (m *TcMaps) Close() error {
 		m.PfRuleStates,
 		m.PfRulesets,
 		m.PfSet,
+		m.PfSrcNodes,
 		m.PfStateActions,
 		m.PfStateCount,
 		m.PfStateIndex,
+		m.PfStateNodes,
 		m.PfStates,
 		m.PfStats,
 		m.PfTable,

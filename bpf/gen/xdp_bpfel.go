@@ -34,9 +34,11 @@ const (
 	XdpMapPfRuleStates   = "pf_rule_states"
 	XdpMapPfRulesets     = "pf_rulesets"
 	XdpMapPfSet          = "pf_set"
+	XdpMapPfSrcNodes     = "pf_src_nodes"
 	XdpMapPfStateActions = "pf_state_actions"
 	XdpMapPfStateCount   = "pf_state_count"
 	XdpMapPfStateIndex   = "pf_state_index"
+	XdpMapPfStateNodes   = "pf_state_nodes"
 	XdpMapPfStates       = "pf_states"
 	XdpMapPfStats        = "pf_stats"
 	XdpMapPfTable        = "pf_table"
@@ -154,9 +156,11 @@ type XdpMapSpecs struct {
 	PfRuleStates   *ebpf.MapSpec `ebpf:"pf_rule_states"`
 	PfRulesets     *ebpf.MapSpec `ebpf:"pf_rulesets"`
 	PfSet          *ebpf.MapSpec `ebpf:"pf_set"`
+	PfSrcNodes     *ebpf.MapSpec `ebpf:"pf_src_nodes"`
 	PfStateActions *ebpf.MapSpec `ebpf:"pf_state_actions"`
 	PfStateCount   *ebpf.MapSpec `ebpf:"pf_state_count"`
 	PfStateIndex   *ebpf.MapSpec `ebpf:"pf_state_index"`
+	PfStateNodes   *ebpf.MapSpec `ebpf:"pf_state_nodes"`
 	PfStates       *ebpf.MapSpec `ebpf:"pf_states"`
 	PfStats        *ebpf.MapSpec `ebpf:"pf_stats"`
 	PfTable        *ebpf.MapSpec `ebpf:"pf_table"`
@@ -214,9 +218,11 @@ type XdpMaps struct {
 	PfRuleStates   *ebpf.Map `ebpf:"pf_rule_states"`
 	PfRulesets     *ebpf.Map `ebpf:"pf_rulesets"`
 	PfSet          *ebpf.Map `ebpf:"pf_set"`
+	PfSrcNodes     *ebpf.Map `ebpf:"pf_src_nodes"`
 	PfStateActions *ebpf.Map `ebpf:"pf_state_actions"`
 	PfStateCount   *ebpf.Map `ebpf:"pf_state_count"`
 	PfStateIndex   *ebpf.Map `ebpf:"pf_state_index"`
+	PfStateNodes   *ebpf.Map `ebpf:"pf_state_nodes"`
 	PfStates       *ebpf.Map `ebpf:"pf_states"`
 	PfStats        *ebpf.Map `ebpf:"pf_stats"`
 	PfTable        *ebpf.Map `ebpf:"pf_table"`
@@ -250,9 +256,11 @@ func (m *XdpMaps) Close() error {
 		m.PfRuleStates,
 		m.PfRulesets,
 		m.PfSet,
+		m.PfSrcNodes,
 		m.PfStateActions,
 		m.PfStateCount,
 		m.PfStateIndex,
+		m.PfStateNodes,
 		m.PfStates,
 		m.PfStats,
 		m.PfTable,

@@ -124,6 +124,11 @@ func (x *trial) advance(d time.Duration) {
 			x.states.Values[slot].Creation -= ticks
 		}
 	}
+	if x.head.Values[0].SrcNodes > 0 {
+		for i := range x.nodes.Values {
+			x.nodes.Values[i].Expire -= ticks
+		}
+	}
 	x.advanced += d
 }
 
@@ -140,8 +145,12 @@ func (x *trial) settle() {
 		}
 		return false
 	}
+	nodeNear := func(n *reference.SourceNode) bool {
+		left := n.Ends - x.Now()
+		return n.States == 0 && left < 500*time.Millisecond
+	}
 	for range 200 {
-		if !slices.ContainsFunc(x.firewall.States(), near) {
+		if !slices.ContainsFunc(x.firewall.States(), near) && !slices.ContainsFunc(x.firewall.SourceNodes(), nodeNear) {
 			return
 		}
 		x.advance(1100 * time.Millisecond)
@@ -406,6 +415,27 @@ func (x *trial) compareStates() {
 			return
 		}
 		x.compareState(&x.states.Values[slot], s)
+	}
+	x.compareNodes()
+}
+
+// compareNodes compares source nodes: whose, what they got, and how many
+// states hold them.
+func (x *trial) compareNodes() {
+	want := []string{}
+	for _, n := range x.firewall.SourceNodes() {
+		want = append(want, fmt.Sprintf("%v -> %v, %d states, of %v", n.Source, n.Redirect, n.States, x.slots[n.Rule]))
+	}
+	got := []string{}
+	if len(want) > 0 || x.head.Values[0].SrcNodes > 0 {
+		for _, n := range x.engine.SrcNodes() {
+			got = append(got, fmt.Sprintf("%v -> %v, %d states, of %v", n.Addr, n.Redirect, n.States, []uint32{n.Rule}))
+		}
+	}
+	slices.Sort(want)
+	slices.Sort(got)
+	if !slices.Equal(got, want) {
+		x.fail("source nodes are\n  %s\nwant\n  %s", strings.Join(got, "\n  "), strings.Join(want, "\n  "))
 	}
 }
 

@@ -37,6 +37,7 @@ var constructs = []string{
 	"scrub", "no scrub", "no-df", "min-ttl", "max-mss", "set-tos", "fragment to reassemble", "fragment with df",
 	"timeout of a rule", "max states of a rule",
 	"nat", "nat pass", "no nat", "rdr", "no rdr", "bitmask", "static-port", "binat", "no binat", "round-robin", "random", "source-hash",
+	"sticky-address of a known source", "sticky-address of a new source",
 	"pool of (interface)", "pool of <table>", "pool of a list", "next address for a free port",
 	"nat-to of nat", "nat-to of match", "nat-to of pass", "rdr-to of rdr", "rdr-to of match", "rdr-to of pass",
 	"no-route", "urpf-failed", "received-on", "! received-on",

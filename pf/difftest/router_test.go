@@ -81,6 +81,7 @@ type router struct {
 	states  *bpf.Array[bpf.PFState]
 	entries *bpf.Array[bpf.PFStateBucket]
 	head    *bpf.Array[bpf.PFStateHead]
+	nodes   *bpf.Array[bpf.PFSrcNode]
 	ticks   *ebpf.Program
 	hertz   uint32
 
@@ -102,6 +103,10 @@ func (r *router) clearStates() {
 	clear(r.states.Values[:head.Fresh])
 	clear(r.entries.Values)
 	head.Count, head.Free, head.Fresh = 0, 0, 0
+	if head.SrcNodes > 0 {
+		clear(r.nodes.Values)
+		head.SrcNodes = 0
+	}
 }
 
 func (r *router) open(dir string) (err error) {
@@ -137,6 +142,10 @@ func (r *router) open(dir string) (err error) {
 		return err
 	}
 	r.Cleanup(func() { r.head.Close() })
+	if r.nodes, err = bpf.MapArray[bpf.PFSrcNode](r.dp.Maps["pf_src_nodes"]); err != nil {
+		return err
+	}
+	r.Cleanup(func() { r.nodes.Close() })
 	if err := r.startClock(); err != nil {
 		return err
 	}
@@ -145,7 +154,7 @@ func (r *router) open(dir string) (err error) {
 		Rulesets: m["pf_rulesets"], States: m["pf_states"], StateIndex: m["pf_state_index"], StateCount: m["pf_state_count"],
 		RuleCounts: m["pf_rule_counts"], RuleEvals: m["pf_rule_evals"],
 		Pools: m["pf_pools"], Ranges: m["pf_ranges"], Set: m["pf_set"], Stats: m["pf_stats"], LogStats: m["pf_log_stats"], Table: m["pf_table"], Table6: m["pf_table6"],
-		StateActions: m["pf_state_actions"], RuleStates: m["pf_rule_states"],
+		StateActions: m["pf_state_actions"], RuleStates: m["pf_rule_states"], SrcNodes: m["pf_src_nodes"], StateNodes: m["pf_state_nodes"],
 	}, r.config, interfaces{r})
 	if err != nil {
 		return err

@@ -31,9 +31,11 @@ var (
 	pools = map[string][]string{
 		"4": {"{ 203.0.113.100, 203.0.113.101, 203.0.113.110/31 }", "203.0.113.96/29", "203.0.113.96/29 random", "203.0.113.96/30 round-robin",
 			"203.0.113.64/26 source-hash 0x0123456789abcdef0123456789abcdef", "<p>", "<p> round-robin", "{ 198.51.100.1, (em1) }",
-			"203.0.113.128/25 bitmask"},
+			"203.0.113.128/25 bitmask", "203.0.113.96/29 random sticky-address", "<p> round-robin sticky-address",
+			"{ 203.0.113.100, 203.0.113.101, 203.0.113.110/31 } round-robin sticky-address", "203.0.113.96/30 round-robin sticky-address"},
 		"6": {"{ 2001:db8:1::100, 2001:db8:1::200/127 }", "2001:db8:5::/64 random", "2001:db8:5::/48", "<p>",
-			"2001:db8:5::/64 source-hash 0x0123456789abcdef0123456789abcdef", "2001:db8:5::/64 bitmask"},
+			"2001:db8:5::/64 source-hash 0x0123456789abcdef0123456789abcdef", "2001:db8:5::/64 bitmask",
+			"2001:db8:5::/64 random sticky-address", "<p> round-robin sticky-address"},
 	}
 	bitmaskTargets = map[string]string{"4": "203.0.113.128/25", "6": "2001:db8:5::/64"}
 	ports          = []int{22, 53, 80, 443, 1000, 1024, 5000, 8080, 65535}
@@ -67,6 +69,10 @@ func (g *generator) family() string { return pick(g, []string{"4", "4", "4", "6"
 // ruleset writes a whole configuration.
 func (g *generator) ruleset() string {
 	var b strings.Builder
+	if g.chance(6) {
+		g.sticky(&b)
+		return b.String()
+	}
 	g.options(&b)
 	g.tables, g.tagged = g.IntN(3), g.chance(30)
 	for i := range g.tables {
@@ -90,6 +96,36 @@ func (g *generator) ruleset() string {
 		g.filter(&b, 0)
 	}
 	return b.String()
+}
+
+// stickyPools are pools that keep a source at its address.
+var stickyPools = []string{"203.0.113.96/29 random sticky-address", "203.0.113.96/30 round-robin sticky-address", "203.0.113.64/26 sticky-address",
+	"{ 203.0.113.100, 203.0.113.101, 203.0.113.110/31 } round-robin sticky-address",
+	"203.0.113.64/26 source-hash 0x0123456789abcdef0123456789abcdef sticky-address", "203.0.113.128/25 bitmask sticky-address"}
+
+// sticky writes rules with which a source keeps its address: few sources, each
+// with many states that end soon.
+func (g *generator) sticky(b *strings.Builder) {
+	b.WriteString(g.maybe(60, fmt.Sprintf("set timeout src.track %d\n", pick(g, []int{10, 120, 3600}))))
+	b.WriteString(g.maybe(70, "set timeout { tcp.first 12, tcp.opening 12, tcp.established 20, tcp.closed 4, udp.first 5, udp.single 5, udp.multiple 9, icmp.first 6 }\n"))
+	inside := pick(g, []string{"192.0.2.0/24", "any", "10.0.0.0/8"})
+	nat := func() string {
+		return withPort(pick(g, stickyPools), pick(g, []string{"", " static-port", " port 3000:9000", " port 2000:2003"}))
+	}
+	to := pick(g, []string{"{ 10.0.0.5, 10.0.1.6, 192.0.2.10 } round-robin sticky-address", "192.0.2.8/30 random sticky-address"})
+	switch g.IntN(3) {
+	case 0:
+		fmt.Fprintf(b, "nat on em1 inet from %s to any -> %s\n", inside, nat())
+		b.WriteString(g.maybe(50, "rdr on em1 inet proto { tcp, udp } from any to any -> "+to+"\n"))
+	case 1:
+		fmt.Fprintf(b, "match out on em1 inet from %s to any nat-to %s\n", inside, nat())
+		b.WriteString(g.maybe(30, "match out on em1 inet proto tcp nat-to "+nat()+"\n"))
+	case 2:
+		fmt.Fprintf(b, "pass out quick on em1 inet proto tcp from any to any nat-to %s\n", nat())
+		fmt.Fprintf(b, "pass in quick on em1 inet from any to any rdr-to %s keep state (src.track 30)\n", to)
+	}
+	b.WriteString(g.maybe(20, "block in proto tcp to port 22\n"))
+	b.WriteString(pick(g, []string{"pass\n", "pass no state\n", "pass keep state (sloppy, src.track 15)\n"}))
 }
 
 // scrub writes rules that come before all others.
@@ -125,6 +161,9 @@ func (g *generator) options(b *strings.Builder) {
 	}
 	if g.chance(15) {
 		b.WriteString("set fail-policy return\n")
+	}
+	if g.chance(40) {
+		fmt.Fprintf(b, "set timeout src.track %d\n", pick(g, []int{10, 120, 3600}))
 	}
 	if g.chance(4) {
 		fmt.Fprintf(b, "set skip on %s\n", pick(g, []string{inside, outside, "egress"}))
@@ -291,7 +330,7 @@ func (g *generator) filter(b *strings.Builder, depth int) {
 		}
 		if !strings.HasSuffix(rule.String(), "no state") {
 			rule.WriteString(pick(g, []string{"", "", "", "", " keep state (sloppy)", " keep state (if-bound)", " keep state (floating)",
-				fmt.Sprintf(" keep state (max %d)", 1+g.IntN(3)), fmt.Sprintf(" keep state (udp.first %d, tcp.established %d, tcp.first 40)", 10+g.IntN(90), 60+g.IntN(9000)),
+				fmt.Sprintf(" keep state (max %d)", 1+g.IntN(3)), fmt.Sprintf(" keep state (udp.first %d, tcp.established %d, tcp.first 40, src.track 30)", 10+g.IntN(90), 60+g.IntN(9000)),
 				fmt.Sprintf(" keep state (adaptive.start %d, adaptive.end %d)", 1+g.IntN(2), 4+g.IntN(4))}))
 		}
 		rule.WriteString(g.maybe(20, " allow-opts"))
@@ -429,7 +468,7 @@ func (g *generator) translateTo(b *strings.Builder, family, protocol string) {
 // withPort puts a port, or an option behind it, where the grammar wants it:
 // between the addresses of a pool and its type.
 func withPort(target, port string) string {
-	for _, kind := range []string{" random", " round-robin", " source-hash", " bitmask"} {
+	for _, kind := range []string{" random", " round-robin", " source-hash", " bitmask", " sticky-address"} {
 		if i := strings.Index(target, kind); i >= 0 {
 			return target[:i] + port + target[i:]
 		}

@@ -42,6 +42,9 @@ type Maps struct {
 	// What is done to the packets of states, and how many each rule has.
 	StateActions *ebpf.Map
 	RuleStates   *ebpf.Map
+	// Source nodes, and those that states hold.
+	SrcNodes   *ebpf.Map
+	StateNodes *ebpf.Map
 }
 
 // Configuration puts a ruleset in force together with the rest of the data
@@ -99,9 +102,6 @@ func New(maps Maps, config Configuration, interfaces Interfaces) (*Engine, error
 	if e.head, err = bpf.MapArray[bpf.PFStateHead](maps.StateCount); err != nil {
 		return nil, errors.Join(err, e.Close())
 	}
-	if e.states, err = openStateTable(maps, &e.head.Values[0]); err != nil {
-		return nil, errors.Join(err, e.Close())
-	}
 	if e.pools, err = bpf.MapArray[bpf.PFPool](maps.Pools); err != nil {
 		return nil, errors.Join(err, e.Close())
 	}
@@ -114,6 +114,13 @@ func New(maps Maps, config Configuration, interfaces Interfaces) (*Engine, error
 		return nil, errors.Join(err, e.Close())
 	}
 	if e.actions, err = bpf.MapArray[bpf.PFActions](maps.StateActions); err != nil {
+		return nil, errors.Join(err, e.Close())
+	}
+	nodes, err := openSrcNodes(maps, &e.head.Values[0], e.clock.jiffies)
+	if err != nil {
+		return nil, errors.Join(err, e.Close())
+	}
+	if e.states, err = openStateTable(maps, &e.head.Values[0], nodes, e.track); err != nil {
 		return nil, errors.Join(err, e.Close())
 	}
 	e.timeouts = newOwnTimeouts(e.timeoutsInStates())
@@ -258,6 +265,7 @@ func (e *Engine) load(rs *conf.Ruleset, renew func(*conf.Table) bool) ([]program
 	e.ruleset, e.program = rs, compiled
 	e.apply(rs.Options)
 	e.normalize(rs)
+	e.checkPools()
 	e.forget(env.used, true)
 	if err := e.dropTables(compiled); err != nil {
 		return compiled.Warnings, err
@@ -311,8 +319,8 @@ func (e *Engine) inForce() map[program.Identity]bool {
 	return rules
 }
 
-// inStates returns the slots that states still count for; their packets must
-// not go to another rule.
+// inStates returns the slots that states still count for and source nodes
+// name; they must not become another rule's.
 func (e *Engine) inStates() map[uint32]bool {
 	slots := make(map[uint32]bool)
 	used := e.states.used()
@@ -322,6 +330,7 @@ func (e *Engine) inStates() map[uint32]bool {
 			slots[s.Rule], slots[s.Translation] = true, true
 		}
 	}
+	e.states.nodes.live(func(_ int, n *bpf.PFSrcNode, _ uint32) { slots[n.Rule] = true })
 	return slots
 }
 

@@ -74,20 +74,35 @@ func (e *Engine) updatePools(changed func(*program.PoolMember) bool) error {
 	if e.program == nil {
 		return nil
 	}
-	base := 0
-	if e.config.Active().PfRuleset == 1 {
-		base = int(bpf.PFPools) / 2
-	}
+	base := e.poolBase()
 	var errs []error
 	for i, pool := range e.program.Pools {
 		for j := range pool.Members {
 			if changed(&pool.Members[j]) {
-				errs = append(errs, e.fillPool(&e.pools.Values[base+i+1], pool))
+				slot := &e.pools.Values[base+i+1]
+				errs = append(errs, e.fillPool(slot, pool))
+				e.checkSticky(slot)
 				break
 			}
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// poolBase is where the pools in force begin.
+func (e *Engine) poolBase() int {
+	if e.config.Active().PfRuleset == 1 {
+		return int(bpf.PFPools) / 2
+	}
+	return 0
+}
+
+// checkPools looks at the source nodes of all pools in force.
+func (e *Engine) checkPools() {
+	base := e.poolBase()
+	for i := range e.program.Pools {
+		e.checkSticky(&e.pools.Values[base+i+1])
+	}
 }
 
 // poolRanges returns the addresses of a pool as the data path counts them, by

@@ -98,6 +98,11 @@ func (e *Engine) writeOwn(number uint16, own *conf.Timeouts, o *conf.Options) {
 		flags = bpf.PFSetAdaptiveRule
 	}
 	atomic.StoreUint32(&set.Flags, flags)
+	track := own[conf.TimeoutSrcTrack]
+	if track == 0 {
+		track = o.Timeouts[conf.TimeoutSrcTrack]
+	}
+	atomic.StoreUint32(&set.SrcTrack, track*e.clock.hertz)
 	for i, timeout := range timeouts {
 		value := own[timeout]
 		switch {

@@ -228,6 +228,8 @@ type Info struct {
 	Debug    string    `json:"debug"`
 	HostID   string    `json:"hostID"`
 	Entries  uint64    `json:"stateEntries"`
+	SrcNodes int       `json:"srcNodeEntries"`
+	Sources  []Counter `json:"srcNodes"`
 	States   []Counter `json:"states"`
 	Counters []Counter `json:"counters"`
 	Limits   []Counter `json:"limitCounters"`
@@ -252,7 +254,10 @@ func (e *Engine) Info(running bool) (*Info, error) {
 		return nil, err
 	}
 	count, _ := e.Count()
+	nodes := e.srcNodeCount()
 	return &Info{
+		SrcNodes: nodes, Sources: []Counter{{"searches", status.SrcNodeSearches}, {"inserts", status.SrcNodeInserts},
+			{"removals", status.SrcNodeInserts - min(uint64(nodes), status.SrcNodeInserts)}},
 		Interface: stats,
 		Running:   running, Seconds: int(time.Since(since).Seconds()), Debug: options.Debug, HostID: fmt.Sprintf("0x%08x", e.CreatorID()), Entries: count,
 		States: []Counter{{"searches", status.Searches}, {"inserts", status.Inserts}, {"removals", status.Inserts - min(count, status.Inserts)}},
@@ -260,7 +265,7 @@ func (e *Engine) Info(running bool) (*Info, error) {
 			{"match", status.Match}, {"bad-offset", status.BadOffset}, {"fragment", status.Fragment}, {"short", status.TooShort},
 			{"normalize", status.Normalize}, {"memory", status.Memory}, {"bad-timestamp", 0}, {"congestion", 0},
 			{"ip-option", status.IpOption}, {"proto-cksum", status.ProtoCksum}, {"state-mismatch", status.StateMismatch},
-			{"state-insert", status.StateInsert}, {"state-limit", status.StateLimit}, {"src-limit", 0}, {"synproxy", 0},
+			{"state-insert", status.StateInsert}, {"state-limit", status.StateLimit}, {"src-limit", status.SrcLimit}, {"synproxy", 0},
 			{"map-failed", status.Translate},
 		},
 		Limits: []Counter{{"max states per rule", status.MaxStates}},
@@ -298,6 +303,10 @@ func (e *Engine) ShowInfo(w io.Writer, running bool, o ShowOptions) error {
 		}
 	}
 	rates(info.States)
+	if o.Verbose > 0 {
+		fmt.Fprintf(w, "Source Tracking Table\n  %-25s %14d %14s\n", "current entries", info.SrcNodes, "")
+		rates(info.Sources)
+	}
 	fmt.Fprintln(w, "Counters")
 	rates(info.Counters)
 	if o.Verbose > 0 {

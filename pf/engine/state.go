@@ -71,6 +71,9 @@ func (e *Engine) Capacity() uint32 { return e.states.capacity() }
 
 // checkLimits reports a limit that cannot be kept.
 func (e *Engine) checkLimits(o conf.Options) error {
+	if limit := o.Limits[conf.LimitSrcNodes]; limit > bpf.PFSrcNodes {
+		return fmt.Errorf("set limit src-nodes %d: there is room for %d", limit, bpf.PFSrcNodes)
+	}
 	if limit, most := o.Limits[conf.LimitStates], e.states.capacity(); limit > most && limit != math.MaxUint32 {
 		return &StatesLimitError{Limit: limit, Capacity: most}
 	}
@@ -85,6 +88,8 @@ func (e *Engine) apply(o conf.Options) {
 		limit = most
 	}
 	atomic.StoreUint32(&set.StatesLimit, limit)
+	atomic.StoreUint32(&set.SrcNodesLimit, o.Limits[conf.LimitSrcNodes])
+	atomic.StoreUint32(&set.SrcTrack, o.Timeouts[conf.TimeoutSrcTrack]*e.clock.hertz)
 	e.interval.Store(o.Timeouts[conf.TimeoutInterval])
 	for i, timeout := range timeouts {
 		value := o.Timeouts[timeout]
@@ -232,24 +237,33 @@ func (e *Engine) Kill(match func(*State) bool) int {
 	return killed
 }
 
-// Purge frees expired states until ctx ends, a part of the table at a time. It
+// Purge frees expired states and source nodes until ctx ends, a part of the table at a time. It
 // sees the whole in the interval of set timeout, at most four seconds; in one
 // when the table is half full, since what is expired takes the room of others.
 func (e *Engine) Purge(ctx context.Context) {
 	const tick = 100 * time.Millisecond
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
-	for from := 0; ; {
+	next := func(from, slots int) int {
+		return min(from+max(1, int(int64(slots)*int64(tick)/int64(e.purgePeriod()))), slots)
+	}
+	for state, node := 0, 0; ; {
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
 		}
 		slots := len(e.states.used())
-		to := min(from+max(1, int(int64(slots)*int64(tick)/int64(e.purgePeriod()))), slots)
-		e.purge(from, to)
-		if from = to; from == slots {
-			from = 0
+		to := next(state, slots)
+		e.purge(state, to)
+		if state = to; state == slots {
+			state = 0
+		}
+		slots = len(e.states.nodes.slots.Values)
+		to = next(node, slots)
+		e.states.nodes.purge(node, to)
+		if node = to; node == slots {
+			node = 0
 		}
 	}
 }

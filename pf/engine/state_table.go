@@ -20,28 +20,27 @@ type stateTable struct {
 	head  *bpf.PFStateHead
 	// ofRule are the numbers of states by the slot of their rule's counters.
 	ofRule *bpf.Array[uint64]
+	nodes  *srcNodes
+	// track is for how long the source nodes of a state outlive it.
+	track func(slot uint32, s *bpf.PFState) uint32
 }
 
-func openStateTable(maps Maps, head *bpf.PFStateHead) (*stateTable, error) {
-	t := &stateTable{head: head}
+// openStateTable takes over nodes, which it closes if it fails.
+func openStateTable(maps Maps, head *bpf.PFStateHead, nodes *srcNodes, track func(uint32, *bpf.PFState) uint32) (*stateTable, error) {
+	t := &stateTable{head: head, nodes: nodes, track: track}
 	var err error
 	if t.slots, err = bpf.MapArray[bpf.PFState](maps.States); err != nil {
-		return nil, err
+		return nil, errors.Join(err, nodes.close())
 	}
 	if t.index, err = bpf.MapArray[bpf.PFStateBucket](maps.StateIndex); err != nil {
-		t.slots.Close()
-		return nil, err
+		return nil, errors.Join(err, t.slots.Close(), nodes.close())
 	}
 	if t.ofRule, err = bpf.MapArray[uint64](maps.RuleStates); err != nil {
-		t.slots.Close()
-		t.index.Close()
-		return nil, err
+		return nil, errors.Join(err, t.slots.Close(), t.index.Close(), nodes.close())
 	}
 	buckets := len(t.index.Values)
 	if bits.OnesCount(uint(buckets)) != 1 || len(t.slots.Values) != buckets*int(bpf.PFBucketEntries) {
-		t.slots.Close()
-		t.index.Close()
-		t.ofRule.Close()
+		t.close()
 		return nil, fmt.Errorf("state table of %d slots with an index for %d", len(t.slots.Values), buckets*int(bpf.PFBucketEntries))
 	}
 	atomic.StoreUint32(&head.Buckets, uint32(buckets-1))
@@ -175,7 +174,11 @@ func (t *stateTable) free(slot uint32, tag uint64) bool {
 
 // release gives up the slots of a state that is marked as begun to free.
 func (t *stateTable) release(slot uint32) {
-	peer, rule := t.slots.Values[slot].Peer, t.slots.Values[slot].Rule
+	s := &t.slots.Values[slot]
+	peer, rule := s.Peer, s.Rule
+	if uint32(s.Flags)&bpf.PFStateSrcNode != 0 {
+		t.nodes.drop(slot, s, t.track(slot, s))
+	}
 	if peer != slot && peer < uint32(len(t.slots.Values)) && t.slots.Values[peer].Peer == slot {
 		t.unclaim(peer)
 	}
@@ -192,6 +195,5 @@ func (t *stateTable) countOfRule(rule uint32, by int) {
 }
 
 func (t *stateTable) close() error {
-	err := t.slots.Close()
-	return errors.Join(err, t.index.Close(), t.ofRule.Close())
+	return errors.Join(t.slots.Close(), t.index.Close(), t.ofRule.Close(), t.nodes.close())
 }

@@ -63,7 +63,7 @@ func TestNatTo(t *testing.T) {
 
 func eventually(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	for end := time.Now().Add(5 * time.Second); !done(); time.Sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(10 * time.Second); !done(); time.Sleep(100 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Errorf("%s: not in time", what)
 			return

@@ -196,14 +196,8 @@ func (c *command) killStates() error {
 		if word == "nat" {
 			hosts = hosts[1:]
 		}
-		if len(hosts) == 0 || len(hosts) > 2 {
-			return usageError{"want one or two hosts"}
-		}
-		for i, dst := range []*[]netip.Prefix{&request.Sources, &request.Destinations}[:len(hosts)] {
-			var err error
-			if *dst, err = c.killHosts(hosts[i]); err != nil {
-				return err
-			}
+		if err := c.killBetween(&request, hosts); err != nil {
+			return err
 		}
 	}
 	r, err := c.engine.KillStates(c.ctx, request)
@@ -214,6 +208,20 @@ func (c *command) killStates() error {
 		c.say("killed %d states", r.Killed)
 	} else {
 		c.say("killed %d states from %d sources and %d destinations", r.Killed, r.Sources, r.Destinations)
+	}
+	return nil
+}
+
+// killBetween resolves the one or two hosts of a request.
+func (c *command) killBetween(r *KillRequest, hosts []string) error {
+	if len(hosts) == 0 || len(hosts) > 2 {
+		return usageError{"want one or two hosts"}
+	}
+	for i, to := range []*[]netip.Prefix{&r.Sources, &r.Destinations}[:len(hosts)] {
+		var err error
+		if *to, err = c.killHosts(hosts[i]); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -240,7 +248,11 @@ func (c *command) killHosts(text string) ([]netip.Prefix, error) {
 }
 
 func (c *command) killSources() error {
-	r, err := c.engine.KillSources(c.ctx, c.killRequest(c.options.killNodes))
+	request := c.killRequest(c.options.killNodes)
+	if err := c.killBetween(&request, c.options.killNodes); err != nil {
+		return err
+	}
+	r, err := c.engine.KillSources(c.ctx, request)
 	if err != nil {
 		return err
 	}

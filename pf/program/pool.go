@@ -50,6 +50,9 @@ func (c *compiler) pool(anchor *conf.Anchor, r *conf.Rule, from *conf.Pool, sour
 	if source {
 		p.Flags |= uint8(bpf.PFPoolSource)
 	}
+	if from.StickyAddress {
+		p.Flags |= uint8(bpf.PFPoolSticky)
+	}
 	switch from.Type {
 	case conf.PoolNone, conf.PoolRoundRobin:
 		if oneToOne(r, from, source) {
@@ -72,7 +75,6 @@ func (c *compiler) pool(anchor *conf.Anchor, r *conf.Rule, from *conf.Pool, sour
 		present bool
 		what    string
 	}{
-		{from.StickyAddress, "sticky-address"},
 		{from.EndpointIndependent, "endpoint-independent"},
 		{from.MAPE != (conf.MAPE{}), "map-e-portset"},
 		{from.PreferIPv6NextHop, "prefer-ipv6-nexthop"},

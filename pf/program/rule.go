@@ -61,6 +61,9 @@ func (c *compiler) rule(anchor *conf.Anchor, r *conf.Rule) (bpf.PFRule, *bpf.PFR
 		c.errs = append(c.errs, fmt.Errorf("%s:%d: %w", r.Pos.File, r.Pos.Line, err))
 	}
 	line.Number = slot
+	for pool := line.Pool; pool != 0; pool = c.program.Pools[pool-1].Next {
+		c.program.Pools[pool-1].Rule = slot
+	}
 	c.program.Rules = append(c.program.Rules, &Rule{Rule: c.written(r), Anchor: anchor.Path, Identity: identity, Counters: slot})
 	if !src && !dst {
 		ext = nil

@@ -6,6 +6,7 @@ import "github.com/bsdnet/bsdnet/pf/conf"
 // filter rules see the packet as it will be, then a state is made.
 func (f *Firewall) filter(packet Packet, dir conf.Direction, iface string) Decision {
 	d := Decision{Pass: true, Reason: Matched, Packet: packet}
+	f.wanted = nil
 	actions, ok := f.decide(&d, packet, dir, iface)
 	if !ok {
 		d.Pass, d.Reason = false, Untranslated
@@ -14,7 +15,7 @@ func (f *Firewall) filter(packet Packet, dir conf.Direction, iface string) Decis
 	}
 	translated := keyOf(&d.Packet, dir) != keyOf(&packet, dir)
 	if !translated {
-		d.Translation = nil
+		d.Translation, f.wanted = nil, nil
 	}
 	if r := d.Rule; r != nil && r.Action == conf.Block {
 		f.count(r, &packet, dir)
@@ -54,8 +55,10 @@ func (f *Firewall) decide(d *Decision, packet Packet, dir conf.Direction, iface 
 		if r != nil && !f.translate(anchor, r, &d.Packet, dir, iface) {
 			return actions, false
 		}
-		if keyOf(&d.Packet, dir) != keyOf(&packet, dir) { // else as if no rule had matched
+		if keyOf(&d.Packet, dir) != keyOf(&packet, dir) {
 			d.Translation = r
+		} else { // as if no rule had matched
+			f.wanted = nil
 		}
 	}
 	if d.Translation != nil && d.Translation.NatPass {
@@ -112,6 +115,7 @@ func (f *Firewall) insert(d *Decision, packet Packet, actions Actions, dir conf.
 		}
 	}
 	f.states = append(f.states, s)
+	f.hold(s)
 	f.counters(d.Rule).States++
 	if d.Translation != nil {
 		f.counters(d.Translation).States++

@@ -73,6 +73,8 @@ type Firewall struct {
 	states []*State
 	// positions are the addresses that each pool has given out in turn.
 	positions map[poolOf]uint64
+	nodes     []*SourceNode
+	wanted    []*SourceNode // by the packet in hand
 
 	// Counts are the counters by rule; nil is the default rule.
 	Counts map[*conf.Rule]*Counters

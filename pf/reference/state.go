@@ -52,6 +52,7 @@ type State struct {
 	Actions      Actions
 	// Timeouts are those that the rule has for itself.
 	Timeouts conf.Timeouts
+	nodes    []*SourceNode
 }
 
 // Translated reports whether the packets of a state change.
@@ -98,6 +99,7 @@ func (f *Firewall) findState(key Key, protocol uint8, dir conf.Direction, iface 
 func (f *Firewall) remove(s *State) {
 	for i := range f.states {
 		if f.states[i] == s {
+			f.letGo(s)
 			f.states = append(f.states[:i], f.states[i+1:]...)
 			return
 		}

@@ -64,10 +64,14 @@ func (f *Firewall) rdrTo(p *pool, packet *Packet) bool {
 	f.use("rdr-to of " + p.rule.Action.String())
 	src, dst := packet.ends()
 	chosen, _ := f.env.Chosen()
-	ip, ok := p.address(packet.Dst, chosen.Addr())
-	if !ok {
-		return false
+	ip, kept := p.sticky()
+	if !kept {
+		var ok bool
+		if ip, ok = p.address(packet.Dst, chosen.Addr()); !ok {
+			return false
+		}
 	}
+	p.stick(ip)
 	port := dst.Port()
 	if packet.Protocol == TCP || packet.Protocol == UDP {
 		port = redirectPort(p.rule, port)
@@ -92,11 +96,15 @@ func (f *Firewall) natTo(p *pool, packet *Packet, dir conf.Direction, iface stri
 		f.use("static-port")
 		low, high = src.Port(), src.Port()
 	}
+	ip, kept := p.sticky()
 	for try := range addressTries {
-		ip, ok := p.address(packet.Src, chosen.Addr())
-		if !ok {
-			return false
+		if !kept {
+			var ok bool
+			if ip, ok = p.address(packet.Src, chosen.Addr()); !ok {
+				return false
+			}
 		}
+		p.stick(ip)
 		if packet.icmpError() {
 			packet.setEnds(netip.AddrPortFrom(ip, src.Port()), dst)
 			return true
@@ -115,7 +123,7 @@ func (f *Firewall) natTo(p *pool, packet *Packet, dir conf.Direction, iface stri
 			packet.setEnds(netip.AddrPortFrom(ip, port), dst)
 			return true
 		}
-		if p.Type == conf.PoolBitmask || p.Type == conf.PoolSourceHash || p.oneToOne() {
+		if kept || p.Type == conf.PoolBitmask || p.Type == conf.PoolSourceHash || p.oneToOne() {
 			return false
 		}
 	}
