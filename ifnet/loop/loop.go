@@ -50,7 +50,7 @@ func (c *Cloner) Create(clones []*ifnet.Clone) error {
 
 func (c *Cloner) create(clone *ifnet.Clone) (err error) {
 	link := &netlink.Veth{
-		LinkAttrs: netlink.LinkAttrs{Name: clone.Name, MTU: mtu,},
+		LinkAttrs: netlink.LinkAttrs{Name: clone.Name, MTU: mtu},
 		PeerName:  clone.Name, PeerNamespace: netlink.NsFd(int(c.private)),
 	}
 	if clone.Index, err = ifnet.AddDevice(link); err != nil {
