@@ -7,13 +7,16 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"runtime"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 	"github.com/gopacket/gopacket/layers"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/bsdnet/bsdnet/bpf"
 	"github.com/bsdnet/bsdnet/control"
@@ -85,10 +88,17 @@ func TestBenchVlan(t *testing.T) {
 	}
 	plain := frame(t, &layers.Ethernet{SrcMAC: []byte{2, 0, 0x5e, 0, 0x53, 1}, DstMAC: to}, "inet")
 
-	untagged := forwardCost(t, line.Router, protosw, plain, nil)
+	const goal = 25 // ns
 	createVlans(t, line.Router, 1, 1)
 	upVlans(t, line.Router)
-	one := forwardCost(t, line.Router, protosw, plain, []int{1})
+	report := func(what string, tags ...int) {
+		untagged, tagged := forwardCost(t, line.Router, protosw, plain, tags)
+		fmt.Printf("bench vlan forwarded, %s: untagged %.0f ns, tagged %.0f ns, a tag costs %.0f ns (goal %d)\n", what, untagged, tagged, tagged-untagged, goal)
+		if tagged-untagged > goal {
+			t.Errorf("%s: a tag costs %.0f ns, goal %d", what, tagged-untagged, goal)
+		}
+	}
+	report("1 vlan", 1)
 	thousand, created := createVlans(t, line.Router, 2, 1001)
 	start := time.Now()
 	requests(t, line.Router, func(b api.Backend) error { return b.Destroy(context.Background(), thousand) })
@@ -99,14 +109,10 @@ func TestBenchVlan(t *testing.T) {
 	for n := range 16 {
 		tags = append(tags, 1+n*249)
 	}
-	many := forwardCost(t, line.Router, protosw, plain, tags)
-	fmt.Printf("bench vlan forwarded: untagged %.0f ns, 1 vlan %.0f ns, 4000 vlans %.0f ns\n", untagged, one, many)
+	report("4000 vlans", tags...)
 	fmt.Printf("bench vlan 1000 created in %v, destroyed in %v\n", created.Round(time.Millisecond), destroyed.Round(time.Millisecond))
 	if created > 3*time.Second || destroyed > 3*time.Second {
 		t.Errorf("1000 vlans: created in %v, destroyed in %v, goal 3 s each", created, destroyed)
-	}
-	if many-untagged > 150 {
-		t.Errorf("a tag of 4000 costs %.0f ns, goal 150", many-untagged)
 	}
 }
 
@@ -174,77 +180,93 @@ func upVlans(t *testing.T, host *lab.Host) {
 	time.Sleep(3 * time.Second)
 }
 
-// forwardCost returns the nanoseconds of a forwarded frame, the least of several
-// rounds, averaged over the tags; no tags: a plain frame. Every run has a fresh
-// frame, and the first of each has to be forwarded.
-func forwardCost(t *testing.T, router *lab.Host, protosw *ebpf.Map, plain []byte, tags []int) float64 {
+// forwardCost returns the nanoseconds of a forwarded frame without a tag, and
+// with one, averaged over tags: of each the least of many short rounds in turn.
+// Every run has a fresh frame, and the first of each round has to be forwarded.
+func forwardCost(t *testing.T, router *lab.Host, protosw *ebpf.Map, plain []byte, tags []int) (untagged, tagged float64) {
 	t.Helper()
 	frames := [][]byte{plain}
-	if tags != nil {
-		frames = nil
-	}
 	for _, tag := range tags {
-		tagged := append([]byte{}, plain[:12]...)
-		tagged = append(tagged, 0x81, 0x00, byte(tag>>8), byte(tag))
-		frames = append(frames, append(tagged, plain[12:]...))
+		with := append(append([]byte{}, plain[:12]...), 0x81, 0x00, byte(tag>>8), byte(tag))
+		frames = append(frames, append(with, plain[12:]...))
 	}
-	sum := 0.0
-	for _, data := range frames {
-		program, err := rewriter(data, protosw)
-		if err != nil {
+	programs := make([]*ebpf.Program, len(frames))
+	least := make([]time.Duration, len(frames))
+	for n, data := range frames {
+		var err error
+		if programs[n], err = rewriter(data, protosw); err != nil {
 			t.Fatal(err)
 		}
-		ns, err := leastCost(router, program, data, 50000)
-		program.Close()
-		if err != nil {
-			t.Fatal(err)
-		}
-		sum += ns
+		defer programs[n].Close()
+		least[n] = math.MaxInt64
 	}
-	return sum / float64(len(frames))
-}
-
-func leastCost(router *lab.Host, program *ebpf.Program, data []byte, repeat int) (float64, error) {
-	best := time.Duration(math.MaxInt64)
+	const rounds, repeat = 100, 2000
 	err := router.Do(func() error {
 		em0, err := netlink.LinkByName("em0")
 		if err != nil {
 			return err
 		}
-		run := func(repeat int) (time.Duration, error) {
-			start := time.Now()
-			verdict, err := program.Run(&ebpf.RunOptions{
-				Data: data, Repeat: uint32(repeat), DataOut: make([]byte, 2048),
-				Context: &xdpMD{dataEnd: uint32(len(data)), ingressIfindex: uint32(em0.Attrs().Index)},
-			})
-			if err == nil && verdict != xdpRedirect {
-				err = fmt.Errorf("verdict %d for % x", verdict, data[:18])
+		for range rounds {
+			for n, program := range programs {
+				took, err := forwardRound(program, frames[n], em0.Attrs().Index, repeat)
+				if err != nil {
+					return err
+				}
+				least[n] = min(least[n], took)
 			}
-			return time.Since(start), err
-		}
-		for range 7 {
-			took, err := run(repeat)
-			if err != nil {
-				return err
-			}
-			best = min(best, took)
 		}
 		return nil
 	})
-	return float64(best.Nanoseconds()) / float64(repeat), err
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sum time.Duration
+	for _, took := range least[1:] {
+		sum += took
+	}
+	return float64(least[0]), float64(sum) / float64(len(tags))
+}
+
+// forwardRound runs a program and returns the mean of its runs, as the kernel
+// takes it: a run from user space takes a millisecond more, whatever it does.
+func forwardRound(program *ebpf.Program, data []byte, ingress, repeat int) (time.Duration, error) {
+	out := make([]byte, 2048)
+	md := xdpMD{dataEnd: uint32(len(data)), ingressIfindex: uint32(ingress)}
+	attr := struct {
+		fd, verdict, sizeIn, sizeOut          uint32
+		in, out                               unsafe.Pointer
+		repeat, duration, ctxSize, ctxSizeOut uint32
+		ctx, ctxOut                           unsafe.Pointer
+	}{
+		fd: uint32(program.FD()), sizeIn: uint32(len(data)), sizeOut: uint32(len(out)), in: unsafe.Pointer(&data[0]), out: unsafe.Pointer(&out[0]),
+		repeat: uint32(repeat), ctxSize: uint32(unsafe.Sizeof(md)), ctx: unsafe.Pointer(&md),
+	}
+	failure := unix.EINTR
+	for failure == unix.EINTR { // the runtime's signals
+		_, _, failure = unix.Syscall(unix.SYS_BPF, unix.BPF_PROG_TEST_RUN, uintptr(unsafe.Pointer(&attr)), unsafe.Sizeof(attr))
+	}
+	runtime.KeepAlive(data)
+	runtime.KeepAlive(out)
+	if failure != 0 {
+		return 0, failure
+	}
+	if attr.verdict != xdpRedirect {
+		return 0, fmt.Errorf("verdict %d for % x", attr.verdict, data[:18])
+	}
+	return time.Duration(attr.duration), nil
 }
 
 // rewriter makes a program that gives a frame its length and its headers back,
-// which the run before changed, and goes on in ether_input.
+// which the run before changed, and goes on in ether_input. It moves the head
+// of a frame that has its length, too, so that it costs the same for all.
 func rewriter(data []byte, protosw *ebpf.Map) (*ebpf.Program, error) {
 	const head = 48
 	ins := asm.Instructions{
 		asm.Mov.Reg(asm.R6, asm.R1),
 		asm.LoadMem(asm.R2, asm.R6, 4, asm.Word), asm.LoadMem(asm.R3, asm.R6, 0, asm.Word),
 		asm.Sub.Reg(asm.R2, asm.R3), asm.Sub.Imm(asm.R2, int32(len(data))),
-		asm.JEq.Imm(asm.R2, 0, "write"),
 		asm.Mov.Reg(asm.R1, asm.R6), asm.FnXdpAdjustHead.Call(),
-		asm.LoadMem(asm.R2, asm.R6, 0, asm.Word).WithSymbol("write"), asm.LoadMem(asm.R3, asm.R6, 4, asm.Word),
+		asm.LoadMem(asm.R2, asm.R6, 0, asm.Word), asm.LoadMem(asm.R3, asm.R6, 4, asm.Word),
 		asm.Mov.Reg(asm.R4, asm.R2), asm.Add.Imm(asm.R4, head), asm.JGT.Reg(asm.R4, asm.R3, "drop"),
 	}
 	for i := 0; i < head; i += 8 {
