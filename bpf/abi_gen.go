@@ -403,6 +403,10 @@ const (
 )
 
 const (
+	PFAudit = uint32(gen.AbiPfFlagsPF_AUDIT)
+)
+
+const (
 	PFAnswerRst  = uint32(gen.AbiPfAnswerPF_ANSWER_RST)
 	PFAnswerICMP = uint32(gen.AbiPfAnswerPF_ANSWER_ICMP)
 	PFAnswerOut  = uint32(gen.AbiPfAnswerPF_ANSWER_OUT)
@@ -556,6 +560,7 @@ const (
 const (
 	PfresMatch    = uint32(gen.AbiPfLogReasonPFRES_MATCH)
 	PfresIpoption = uint32(gen.AbiPfLogReasonPFRES_IPOPTION)
+	PfresAudit    = uint32(gen.AbiPfLogReasonPFRES_AUDIT)
 )
 
 const (

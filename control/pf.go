@@ -25,6 +25,7 @@ type filter struct {
 	mu      sync.Mutex  // one load, enable or disable at a time
 	sources []*PFSource // of the ruleset in force, to load it again
 	boot    bootState
+	audit   *auditor
 }
 
 func startFilter(ctx context.Context, d *Daemon) (*filter, error) {
@@ -51,6 +52,9 @@ func startFilter(ctx context.Context, d *Daemon) (*filter, error) {
 		}
 	}
 	if f.log, err = f.engine.ReadLog(ctx, m["pf_log"], f.interfaceName); err != nil {
+		return nil, errors.Join(err, f.engine.Close())
+	}
+	if err := f.startAuditor(ctx); err != nil {
 		return nil, errors.Join(err, f.engine.Close())
 	}
 	go f.engine.Purge(ctx)

@@ -47,6 +47,7 @@ func (f *filter) calls() map[string]call {
 		"pf/table":    typed(reader, f.table),
 		"pf/zero":     typed(owner, f.zero),
 		"pf/debug":    typed(owner, f.debug),
+		"pf/audit":    typed(owner, f.auditCall),
 	}
 }
 

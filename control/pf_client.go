@@ -22,7 +22,10 @@ type PF struct {
 	stderr io.Writer
 }
 
-var _ pfctl.Engine = (*PF)(nil)
+var (
+	_ pfctl.Engine  = (*PF)(nil)
+	_ pfctl.Auditor = (*PF)(nil)
+)
 
 // NewPF asks an instance for what pfctl needs first.
 func NewPF(ctx context.Context, client *Client, stderr io.Writer) (*PF, error) {
@@ -126,7 +129,7 @@ func sourceOf(rs *conf.Ruleset, sections conf.Section) (*PFSource, error) {
 	if err := conf.Format(&text, &printed, conf.FormatOptions{AnchorPaths: true}); err != nil {
 		return nil, err
 	}
-	source.Text = text.String()
+	source.Text, source.Places = text.String(), places(rs)
 	var err error
 	rs.Main.Walk(func(a *conf.Anchor) {
 		for _, t := range a.Tables {
@@ -211,6 +214,26 @@ func (p *PF) SaveStates(context.Context, io.Writer) error { return fmt.Errorf("-
 
 // LoadStates implements pfctl.Engine.
 func (p *PF) LoadStates(context.Context, io.Reader) error { return fmt.Errorf("-L is %w", errNotYet) }
+
+// Audit implements pfctl.Auditor.
+func (p *PF) Audit(ctx context.Context, rulesets []*conf.Ruleset) error {
+	request := PFAudit{}
+	for _, rs := range rulesets {
+		source, err := sourceOf(rs, conf.SectionAll)
+		if err != nil {
+			return err
+		}
+		request.Sources = append(request.Sources, source)
+	}
+	if len(rulesets) > 0 {
+		request.Name = "the new rules"
+		if list := rulesets[0].Main.Filter; len(list) > 0 {
+			request.Name = list[0].Pos.File
+		}
+	}
+	_, err := Call[None](ctx, p.client, "pf/audit", request)
+	return err
+}
 
 // Log passes every logged packet to write until ctx ends.
 func (p *PF) Log(ctx context.Context, write func(*pflog.Record) error) error {

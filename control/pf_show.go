@@ -79,6 +79,12 @@ func (f *filter) showText(w io.Writer, r *pfctl.ShowRequest, o engine.ShowOption
 		f.engine.ShowSrcNodes(w, o)
 	case "Running", "ether":
 		// pfctl looks at the status; there are no ether rules.
+	case "audit":
+		report, err := f.audit.snapshot()
+		if err != nil {
+			return err
+		}
+		return report.Write(w, r.Verbose > 0)
 	case "all":
 		return f.showAll(w, r, o)
 	default:
@@ -216,6 +222,8 @@ func (f *filter) showValue(modifier string, r *pfctl.ShowRequest, o engine.ShowO
 		return append([]engine.TableInfo{}, f.engine.Tables(r.Anchor, r.Recurse)...), nil
 	case "Interfaces":
 		return f.interfaceInfos(r.Interface), nil
+	case "audit":
+		return f.audit.snapshot()
 	case "Running":
 		return f.enabled(), nil
 	case "creatorids":

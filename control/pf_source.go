@@ -29,6 +29,9 @@ type PFSource struct {
 	Options string            `json:"options,omitempty"`
 	Text    string            `json:"text"`
 	Files   map[string]string `json:"files,omitempty"`
+	// Places are file and line of each rule of a list, by placeKey. The text has
+	// other lines.
+	Places map[string][]string `json:"places,omitempty"`
 	// Killed are its tables that pfctl removed since.
 	Killed []engine.TableName `json:"killed,omitempty"`
 }
@@ -83,12 +86,31 @@ func (f *filter) put(sources []*PFSource, isNew func(*PFSource) bool) ([]string,
 	if len(sources) > 0 {
 		dialect = sources[len(sources)-1].Dialect
 	}
-	rs := conf.NewRuleset(dialect)
-	renewed := make(map[*conf.Table]bool)
+	rs, renewed, err := f.join(dialect, sources, isNew)
+	if err != nil {
+		return nil, err
+	}
+	f.updateEgress()
+	warnings, err := f.engine.LoadPart(rs, func(t *conf.Table) bool { return renewed[t] })
+	if err != nil {
+		return nil, err
+	}
+	f.sources, f.dialect = sources, dialect
+	f.audit.rulesChanged()
+	texts := make([]string, len(warnings))
+	for i, w := range warnings {
+		texts[i] = fmt.Sprintf("%d: %s", w.Pos.Line, w.Text)
+	}
+	return texts, nil
+}
+
+// join makes one ruleset of sources; renewed are the tables of new ones.
+func (f *filter) join(dialect conf.Dialect, sources []*PFSource, isNew func(*PFSource) bool) (rs *conf.Ruleset, renewed map[*conf.Table]bool, err error) {
+	rs, renewed = conf.NewRuleset(dialect), make(map[*conf.Table]bool)
 	for _, s := range sources {
 		part, err := f.read(s)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if isNew(s) {
 			part.Main.Walk(func(a *conf.Anchor) {
@@ -99,17 +121,7 @@ func (f *filter) put(sources []*PFSource, isNew func(*PFSource) bool) ([]string,
 		}
 		rs.Graft(part, s.Sections)
 	}
-	f.updateEgress()
-	warnings, err := f.engine.LoadPart(rs, func(t *conf.Table) bool { return renewed[t] })
-	if err != nil {
-		return nil, err
-	}
-	f.sources, f.dialect = sources, dialect
-	texts := make([]string, len(warnings))
-	for i, w := range warnings {
-		texts[i] = fmt.Sprintf("%d: %s", w.Pos.Line, w.Text)
-	}
-	return texts, nil
+	return rs, renewed, nil
 }
 
 // withSource is a list of sources with one more, which takes the place of what

@@ -42,6 +42,7 @@ struct {
 	struct pf_rule pf_rule;
 	struct pf_rule_ext pf_rule_ext;
 	enum pf_answer pf_answer;
+	enum pf_flags pf_flags;
 	struct pf_ruleset pf_ruleset;
 	enum pf_ruleset_flags pf_ruleset_flags;
 	enum pf_tree_limits pf_tree_limits;

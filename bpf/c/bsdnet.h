@@ -222,7 +222,7 @@ struct config {
 	__u64 pfil[PFIL_HEADS][PFIL_DIRS];
 	__u64 generation;	/* grows by one a commit */
 	__u32 pf_ruleset;	/* slot of pf_rulesets */
-	__u32 pf_flags;
+	__u32 pf_flags;		/* enum pf_flags */
 	__u64 spare[13];
 };
 
@@ -550,6 +550,10 @@ struct pf_rule {
 	__u8 return_code;	/* ICMP code of the answer */
 	__u8 return_code6;	/* ICMPv6 code */
 	__u32 skip;		/* PF_ANCHOR, PF_TREE: first line behind it; in a leaf: rank, see pf_tree_rank */
+};
+
+enum pf_flags {
+	PF_AUDIT = 1 << 0,	/* the daemon gets a copy of every packet that the rules decide about */
 };
 
 /* How a blocked packet is answered: low byte of the mbuf's hook; then the codes. */
@@ -984,10 +988,11 @@ struct pf_log_record {
 	__u8 data[PF_LOG_BYTES];
 };
 
-/* PFRES_* of the BSDs. */
+/* PFRES_* of the BSDs, and one that is not for pflog(4). */
 enum pf_log_reason {
 	PFRES_MATCH = 0,
 	PFRES_IPOPTION = 8,
+	PFRES_AUDIT = 255,	/* PF_AUDIT wants it */
 };
 
 /* What the translation rules said. */

@@ -482,6 +482,8 @@ STAGE(pf_test_rule)
 		counters->bytes[pd->dir & 1] += m->ip_len;
 	}
 	blocked = r && r->action == PF_DROP;
+	if (e.audit)
+		pf_log_audit(ctx, m, r ? rule : pd->translation, blocked);
 	slot = 0;
 	if (!blocked && (translated || (rule_flags & PFR_KEEP_STATE)) && !(m->flags & M_FRAG) &&
 	    !((pd->proto == IPPROTO_ICMP || pd->proto == IPPROTO_ICMPV6) && pf_icmp_error(pd->af, pd->icmp_type))) {

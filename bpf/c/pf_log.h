@@ -100,4 +100,14 @@ static __noinline int pf_log_packet(ctx_t *ctx, const struct mbuf *m, __u32 rule
 	return 0;
 }
 
+/* pf_log_audit: a copy for PF_AUDIT, which leaves half of the room to what rules log. */
+inline_always void pf_log_audit(ctx_t *ctx, const struct mbuf *m, __u32 rule, bool blocked)
+{
+	if (bpf_ringbuf_query(&pf_log, BPF_RB_AVAIL_DATA) > bpf_ringbuf_query(&pf_log, BPF_RB_RING_SIZE) / 2) {
+		pf_counted(log_lost);
+		return;
+	}
+	pf_log_packet(ctx, m, rule, blocked ? PF_DROP : PF_PASS, PFRES_AUDIT);
+}
+
 #endif

@@ -253,8 +253,10 @@ inline_always bool pf_options(const struct mbuf *m, const struct pf_pdesc *pd)
 {
 	__u32 plain = sizeof(struct iphdr);
 
-	if (!m->l4_off || (m->af == 6 && (m->flags & M_FRAG)))
+	if (m->af == 6 && (m->flags & M_FRAG))
 		return false;
+	if (!m->l4_off)
+		return true; /* the upper layer is behind more headers than are followed */
 	if (m->af == 6)
 		plain = sizeof(struct ipv6hdr) + (m->flags & M_ATOMIC ? sizeof(struct ip6_fragment) : 0);
 	if (m->l4_off - m->l3_off <= plain)
@@ -310,7 +312,8 @@ inline_always enum pf_verdict pf_setup(ctx_t *ctx, struct mbuf *m, struct pf_pde
 		return PF_NORMALIZED;
 	if (!m->l4_off || (m->flags & M_FRAG))
 		goto hash;
-	avail = m->l3_off + m->ip_len - m->l4_off;
+	/* Extension headers may end behind the packet, within the frame. */
+	avail = m->l3_off + m->ip_len > m->l4_off ? m->l3_off + m->ip_len - m->l4_off : 0;
 	switch (m->proto) {
 	case IPPROTO_TCP: {
 		struct tcp_header *th = pf_l4(ctx, m, sizeof(*th));
@@ -354,7 +357,7 @@ inline_always enum pf_verdict pf_setup(ctx_t *ctx, struct mbuf *m, struct pf_pde
 		struct icmp_header *ih = pf_l4(ctx, m, sizeof(*ih));
 		__u8 query;
 
-		if (!ih)
+		if (!ih || avail < sizeof(*ih))
 			return PF_SHORT;
 		pd->l4_len = sizeof(*ih);
 		pd->icmp_type = ih->type;

@@ -21,6 +21,7 @@ struct pf_evaluation {
 	__u8 found_action;
 	__u8 first;		/* the first match decides (translation) */
 	__u8 untranslated;	/* a match rule found no address or port */
+	__u8 audit;		/* PF_AUDIT is on */
 	__u32 translation;	/* slot of the counters of the match rule that translated last */
 };
 
@@ -267,6 +268,7 @@ inline_always const struct pf_ruleset *pf_evaluation_begin(struct pf_evaluation 
 	e->m = m;
 	e->tag = m->pf_tag;
 	e->ruleset = cfg->pf_ruleset % CONFIG_SLOTS;
+	e->audit = cfg->pf_flags & PF_AUDIT;
 	return pf_line_at(e->ruleset, 0);
 }
 

@@ -361,6 +361,12 @@ type AbiPfCuts struct {
 	Child     [8]uint32
 }
 
+type AbiPfFlags uint32
+
+const (
+	AbiPfFlagsPF_AUDIT AbiPfFlags = 1
+)
+
 type AbiPfHook uint32
 
 const (
@@ -424,6 +430,7 @@ type AbiPfLogReason uint32
 const (
 	AbiPfLogReasonPFRES_MATCH    AbiPfLogReason = 0
 	AbiPfLogReasonPFRES_IPOPTION AbiPfLogReason = 8
+	AbiPfLogReasonPFRES_AUDIT    AbiPfLogReason = 255
 )
 
 type AbiPfLogRecord struct {

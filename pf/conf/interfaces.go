@@ -198,3 +198,18 @@ func (i *Interface) lookup(mods Modifier, d Dialect) []host {
 	}
 	return hosts
 }
+
+// Find returns an interface by name; nil: it is none.
+func (t *InterfaceTable) Find(name string) *Interface { return t.find(name) }
+
+// InGroup reports whether an interface is a member of a group.
+func (i *Interface) InGroup(group string) bool { return i.inGroup(group) }
+
+// Addresses returns what (name:modifiers) stands for while rules run.
+func (t *InterfaceTable) Addresses(name string, modifiers Modifier, d Dialect) []TablePrefix {
+	var list []TablePrefix
+	for _, h := range t.lookup(name, modifiers, d) {
+		list = append(list, TablePrefix{Prefix: netip.PrefixFrom(h.addr.IP, int(h.addr.Bits)).Masked()})
+	}
+	return list
+}

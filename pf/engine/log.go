@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
-	"unsafe"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/ringbuf"
@@ -22,6 +22,7 @@ import (
 type Log struct {
 	mu        sync.Mutex
 	listeners map[chan *pflog.Record]struct{}
+	audit     atomic.Pointer[AuditRecords]
 }
 
 // Listen returns a channel of records until ctx ends.
@@ -75,8 +76,13 @@ func (e *Engine) ReadLog(ctx context.Context, m *ebpf.Map, names func(uint32) st
 			if now := bootTime(); now.Sub(boot).Abs() > clockStep {
 				boot = now
 			}
-			if r := e.logRecord(boot, raw.RawSample, names, &users); r != nil {
-				l.publish(r)
+			in := logRecordOf(raw.RawSample)
+			switch {
+			case in == nil:
+			case uint32(in.Reason) == bpf.PfresAudit:
+				l.audited(boot, in, names)
+			default:
+				l.publish(e.logRecord(boot, in, names, &users))
 			}
 		}
 	}()
@@ -90,12 +96,7 @@ const clockStep = 10 * time.Millisecond
 // actions are those of the data path as pflog(4) numbers them.
 var actions = map[uint32]pflog.Action{bpf.PFPass: pflog.Pass, bpf.PFDrop: pflog.Block, bpf.PFMatch: pflog.Match}
 
-func (e *Engine) logRecord(boot time.Time, raw []byte, names func(uint32) string, users *owners) *pflog.Record {
-	var in bpf.PFLogRecord
-	if len(raw) < int(unsafe.Sizeof(in)) {
-		return nil
-	}
-	in = *(*bpf.PFLogRecord)(unsafe.Pointer(&raw[0]))
+func (e *Engine) logRecord(boot time.Time, in *bpf.PFLogRecord, names func(uint32) string, users *owners) *pflog.Record {
 	r := &pflog.Record{
 		Time: boot.Add(time.Duration(in.Time)), Interface: names(in.Ifslot), Rule: -1, SubRule: -1,
 		LogInterface: in.LogIf, Action: actions[uint32(in.Action)], Reason: in.Reason, Out: uint32(in.Dir) == bpf.PfilOut,

@@ -105,7 +105,7 @@ func (c *command) main(args []string) error {
 	if engine != nil && !explicit {
 		c.options.dialect = engine.Dialect()
 	}
-	if len(args) == 0 {
+	if len(args) == 0 && !c.options.tries() {
 		return usageError{}
 	}
 	warnings, err := c.options.parse(args)
@@ -114,6 +114,15 @@ func (c *command) main(args []string) error {
 	}
 	if err != nil {
 		return err
+	}
+	if c.options.tries() {
+		if err := c.options.checkTry(); err != nil {
+			return err
+		}
+	}
+	if c.options.try != "" {
+		c.engine = engine // for its interfaces, if it is there
+		return c.try()
 	}
 	if c.options.noAction {
 		return c.offline()

@@ -39,6 +39,7 @@ func (c *command) steps() error {
 		do     func() error
 	}{
 		{o.disable, c.disable},
+		{o.audit != "", c.auditRules},
 		{o.show != "", c.show},
 		{o.zero && o.show == "", func() error { return c.engine.ZeroRules(c.ctx, o.anchor, o.recurse) }},
 		{o.flush != "", c.flush},

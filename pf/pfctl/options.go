@@ -47,7 +47,13 @@ type options struct {
 	json    bool
 	ifaddrs string
 	confirm int // seconds, 0: no confirmation
+
+	try, pcap, against string // files
+	audit              string // file, or auditOff
 }
+
+// showAudit is the modifier of -s for what an audit found.
+const showAudit = "audit"
 
 // usageError ends with the usage text; failure without it.
 type (
@@ -74,7 +80,7 @@ func longOptions(args []string, env func(string) string) (rest []string, o optio
 		args = args[1:]
 		key, value, hasValue := strings.Cut(word[2:], "=")
 		switch key {
-		case "dialect", "ifaddrs", "confirm":
+		case "dialect", "ifaddrs", "confirm", "try", "pcap", "against", "audit":
 			if !hasValue {
 				if len(args) == 0 {
 					return nil, o, false, usageError{fmt.Sprintf("option requires an argument -- %s", key)}
@@ -86,6 +92,14 @@ func longOptions(args []string, env func(string) string) (rest []string, o optio
 				name = value
 			case "ifaddrs":
 				o.ifaddrs = value
+			case "try":
+				o.try = value
+			case "pcap":
+				o.pcap = value
+			case "against":
+				o.against = value
+			case "audit":
+				o.audit = value
 			case "confirm":
 				n, reason := number(value, 1, 86400)
 				if reason != "" {
@@ -202,6 +216,10 @@ func (o *options) set(d *dialect, opt option) error {
 	case 'p':
 		o.device = opt.arg
 	case 's':
+		if opt.arg == showAudit { // not one of the BSDs', so never shortened
+			o.show = showAudit
+			return nil
+		}
 		return modifier(&o.show, d.show, "show modifier")
 	case 't':
 		o.table = opt.arg

@@ -114,7 +114,7 @@ func (f *Firewall) insert(d *Decision, packet Packet, actions Actions, dir conf.
 			return StateInsert
 		}
 	}
-	f.states = append(f.states, s)
+	f.add(s)
 	f.hold(s)
 	f.counters(d.Rule).States++
 	if d.Translation != nil {

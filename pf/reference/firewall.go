@@ -71,6 +71,8 @@ type Firewall struct {
 	rules  *conf.Ruleset
 	env    Environment
 	states []*State
+	// byKey are the states by the keys of packets that come in and go out.
+	byKey map[conf.Direction]map[Key][]*State
 	// positions are the addresses that each pool has given out in turn.
 	positions map[poolOf]uint64
 	nodes     []*SourceNode
@@ -84,8 +86,10 @@ type Firewall struct {
 
 // New returns a firewall without states.
 func New(rules *conf.Ruleset, env Environment) *Firewall {
-	return &Firewall{rules: rules, env: env, positions: make(map[poolOf]uint64),
+	f := &Firewall{rules: rules, env: env, positions: make(map[poolOf]uint64),
 		Counts: make(map[*conf.Rule]*Counters), Uses: make(map[string]int)}
+	f.Clear()
+	return f
 }
 
 // States returns the states that have not been removed, expired or not.
@@ -118,7 +122,7 @@ func (f *Firewall) Test(packet Packet, dir conf.Direction, iface string) Decisio
 	s := f.find(keyOf(&packet, dir), packet.Protocol, dir, iface)
 	if s != nil && (f.Expired(s) || s.reused(&packet)) {
 		f.use("state over")
-		f.remove(s)
+		f.Remove(s)
 		s = nil
 	}
 	if s == nil {
@@ -207,8 +211,11 @@ func normalize(p *Packet) Reason {
 	if p.Protocol == ICMP && !p.Src.Is4() || p.Protocol == ICMPv6 && p.Src.Is4() {
 		return Normalize
 	}
-	if p.Fragment {
+	switch {
+	case p.Fragment || p.Headless:
 		return ""
+	case p.Broken:
+		return Short
 	}
 	switch p.Protocol {
 	case UDP:

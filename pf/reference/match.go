@@ -140,7 +140,7 @@ func (e *evaluation) headerMatches(r *conf.Rule) bool {
 	hasPorts := r.Src.Port.Op != conf.OpNone || r.Dst.Port.Op != conf.OpNone
 	kind, hasType := r.ICMPType.Get()
 	code, hasCode := r.ICMPCode.Get()
-	if p.Fragment {
+	if p.Fragment || p.Headless {
 		return !hasPorts && !hasType && !hasCode && !(r.FlagSet != 0 && p.Protocol == TCP)
 	}
 	if hasPorts {

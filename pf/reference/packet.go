@@ -35,6 +35,8 @@ type Packet struct {
 	Options  bool // has IP options or extension headers
 	TTL      uint8
 	DF       bool // IPv4: must not be fragmented
+	Broken   bool // its upper header is not there whole
+	Headless bool // its upper header is behind more extension headers than are followed
 
 	SrcPort, DstPort uint16 // TCP and UDP
 

@@ -1,6 +1,7 @@
 package reference
 
 import (
+	"slices"
 	"time"
 
 	"github.com/bsdnet/bsdnet/pf/conf"
@@ -88,21 +89,68 @@ func (f *Firewall) find(key Key, protocol uint8, dir conf.Direction, iface strin
 
 // findState finds a state of an interface, or one wherever it is bound to.
 func (f *Firewall) findState(key Key, protocol uint8, dir conf.Direction, iface string, everywhere bool) *State {
-	for _, s := range f.states {
-		if s.Protocol == protocol && s.key(dir) == key && (everywhere || s.Interface == "" || s.Interface == iface) {
+	for _, s := range f.byKey[dir][key] {
+		if s.Protocol == protocol && (everywhere || s.Interface == "" || s.Interface == iface) {
 			return s
 		}
 	}
 	return nil
 }
 
-func (f *Firewall) remove(s *State) {
-	for i := range f.states {
-		if f.states[i] == s {
-			f.letGo(s)
-			f.states = append(f.states[:i], f.states[i+1:]...)
-			return
+// add keeps a state.
+func (f *Firewall) add(s *State) {
+	f.states = append(f.states, s)
+	for dir, states := range f.byKey {
+		states[s.key(dir)] = append(states[s.key(dir)], s)
+	}
+}
+
+// Remove ends a state.
+func (f *Firewall) Remove(s *State) {
+	gone := func(other *State) bool { return other == s }
+	if !slices.Contains(f.states, s) {
+		return
+	}
+	f.letGo(s)
+	f.states = slices.DeleteFunc(f.states, gone)
+	for dir, states := range f.byKey {
+		key := s.key(dir)
+		if states[key] = slices.DeleteFunc(states[key], gone); len(states[key]) == 0 {
+			delete(states, key)
 		}
+	}
+}
+
+// Clear ends all states and forgets the sources that had some.
+func (f *Firewall) Clear() {
+	f.nodes = nil
+	f.keep(nil)
+}
+
+// keep makes the states of a list all there are.
+func (f *Firewall) keep(states []*State) {
+	f.states = nil
+	f.byKey = map[conf.Direction]map[Key][]*State{conf.In: {}, conf.Out: {}}
+	for _, s := range states {
+		f.add(s)
+	}
+}
+
+// Purge ends the states that have expired.
+func (f *Firewall) Purge() {
+	var live, over []*State
+	for _, s := range f.states {
+		if f.Expired(s) {
+			over = append(over, s)
+		} else {
+			live = append(live, s)
+		}
+	}
+	for _, s := range over {
+		f.letGo(s)
+	}
+	if len(over) > 0 {
+		f.keep(live)
 	}
 }
 
