@@ -41,6 +41,9 @@ type PFStatus = gen.AbiPfStatus
 type PFLogCounters = gen.AbiPfLogCounters
 type PFTableKey = gen.AbiPfTableKey
 type PFTableKey6 = gen.AbiPfTableKey6
+type PFTableCounters = gen.AbiPfTableCounters
+type PFEntryCounters = gen.AbiPfEntryCounters
+type PFStateTables = gen.AbiPfStateTables
 type PFLogRecord = gen.AbiPfLogRecord
 type PFLogged = gen.AbiPfLogged
 type PFPdesc = gen.AbiPfPdesc
@@ -336,6 +339,7 @@ const (
 	PFStateSlot     = uint32(gen.AbiPfLimitsPF_STATE_SLOT)
 	PFRules         = uint32(gen.AbiPfLimitsPF_RULES)
 	PFTableEntries  = uint32(gen.AbiPfLimitsPF_TABLE_ENTRIES)
+	PFTables        = uint32(gen.AbiPfLimitsPF_TABLES)
 	PFPools         = uint32(gen.AbiPfLimitsPF_POOLS)
 	PFRanges        = uint32(gen.AbiPfLimitsPF_RANGES)
 	PFPoolTries     = uint32(gen.AbiPfLimitsPF_POOL_TRIES)
@@ -399,6 +403,7 @@ const (
 	PfrReceived   = uint32(gen.AbiPfRuleFlagsPFR_RECEIVED)
 	PfrLogAll     = uint32(gen.AbiPfRuleFlagsPFR_LOG_ALL)
 	PfrIfAny      = uint32(gen.AbiPfRuleFlagsPFR_IF_ANY)
+	PfrCounters   = uint32(gen.AbiPfRuleFlagsPFR_COUNTERS)
 	PfrActions    = uint32(gen.AbiPfRuleFlagsPFR_ACTIONS)
 )
 
@@ -458,6 +463,7 @@ const (
 	PfaLogMatches   = uint32(gen.AbiPfActionsFlagsPFA_LOG_MATCHES)
 	PfaLogMatch     = uint32(gen.AbiPfActionsFlagsPFA_LOG_MATCH)
 	PfaNoreassemble = uint32(gen.AbiPfActionsFlagsPFA_NOREASSEMBLE)
+	PfaTables       = uint32(gen.AbiPfActionsFlagsPFA_TABLES)
 )
 
 const (
@@ -551,6 +557,23 @@ const (
 const (
 	PFTableNoroute = uint32(gen.AbiPfTableRoutePF_TABLE_NOROUTE)
 	PFTableUrpf    = uint32(gen.AbiPfTableRoutePF_TABLE_URPF)
+)
+
+const (
+	PFEntryNot = uint32(gen.AbiPfTableValuePF_ENTRY_NOT)
+)
+
+const (
+	PFTableBlock = uint32(gen.AbiPfTableOpPF_TABLE_BLOCK)
+	PFTablePass  = uint32(gen.AbiPfTableOpPF_TABLE_PASS)
+	PFTableXpass = uint32(gen.AbiPfTableOpPF_TABLE_XPASS)
+	PFTableOps   = uint32(gen.AbiPfTableOpPF_TABLE_OPS)
+)
+
+const (
+	PFCountPass = uint32(gen.AbiPfTableCountPF_COUNT_PASS)
+	PFCountDst  = uint32(gen.AbiPfTableCountPF_COUNT_DST)
+	PFCountNot  = uint32(gen.AbiPfTableCountPF_COUNT_NOT)
 )
 
 const (

@@ -37,6 +37,7 @@ func startFilter(ctx context.Context, d *Daemon) (*filter, error) {
 		RuleCounts: m["pf_rule_counts"], RuleEvals: m["pf_rule_evals"],
 		Pools: m["pf_pools"], Ranges: m["pf_ranges"], Set: m["pf_set"], Stats: m["pf_stats"], LogStats: m["pf_log_stats"], Table: m["pf_table"], Table6: m["pf_table6"],
 		StateActions: m["pf_state_actions"], RuleStates: m["pf_rule_states"], SrcNodes: m["pf_src_nodes"], StateNodes: m["pf_state_nodes"],
+		TableCounts: m["pf_table_counts"], EntryCounts: m["pf_entry_counts"],
 	}, d.config, f)
 	if err != nil {
 		return nil, fmt.Errorf("open pf: %w", err)

@@ -76,7 +76,6 @@ func (p *PF) Load(ctx context.Context, r pfctl.LoadRequest) error {
 		if errs := program.Unenforced(rs); len(errs) > 0 {
 			return errors.Join(errs...)
 		}
-		p.warnCounters(rs)
 		source, err := sourceOf(rs, r.Sections)
 		if err != nil {
 			return err
@@ -91,17 +90,6 @@ func (p *PF) Load(ctx context.Context, r pfctl.LoadRequest) error {
 		fmt.Fprintf(p.stderr, "pfctl: warning: rule at line %s\n", warning)
 	}
 	return nil
-}
-
-// warnCounters tells of the one thing that is taken without effect.
-func (p *PF) warnCounters(rs *conf.Ruleset) {
-	rs.Main.Walk(func(a *conf.Anchor) {
-		for _, t := range a.Tables {
-			if t.Counters {
-				fmt.Fprintf(p.stderr, "pfctl: warning: %s:%d: counters of table <%s> are not kept\n", t.Pos.File, t.Pos.Line, t.Name)
-			}
-		}
-	})
 }
 
 // sourceOf makes text of a ruleset. Sections zero are all; anchors have no

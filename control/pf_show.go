@@ -66,7 +66,7 @@ func (f *filter) showText(w io.Writer, r *pfctl.ShowRequest, o engine.ShowOption
 	case "memory":
 		f.engine.ShowMemory(w)
 	case "Tables":
-		f.engine.ShowTables(w, o)
+		return f.engine.ShowTables(w, o)
 	case "Interfaces":
 		f.showInterfaces(w, r)
 	case "creatorids":
@@ -219,7 +219,8 @@ func (f *filter) showValue(modifier string, r *pfctl.ShowRequest, o engine.ShowO
 		}
 		return values, nil
 	case "Tables":
-		return append([]engine.TableInfo{}, f.engine.Tables(r.Anchor, r.Recurse)...), nil
+		list, err := f.engine.Tables(r.Anchor, r.Recurse, true)
+		return append([]engine.TableInfo{}, list...), err
 	case "Interfaces":
 		return f.interfaceInfos(r.Interface), nil
 	case "audit":

@@ -57,7 +57,7 @@ func (f *filter) changeTable(name engine.TableName, r *pfctl.TableRequest) (*eng
 	case "flush":
 		return f.engine.FlushAddresses(name)
 	case "show":
-		list, err := f.engine.Addresses(name)
+		list, err := f.engine.Addresses(name, r.Verbose > 0 || r.JSON)
 		return &engine.TableChange{Addresses: list}, err
 	case "test":
 		return f.engine.TestAddresses(name, r.Addresses)
@@ -91,7 +91,11 @@ func (f *filter) forgetTables(names ...engine.TableName) {
 // flushTables removes the tables of an anchor, with recursion of all below it.
 func (f *filter) flushTables(r pfctl.FlushRequest) (int, error) {
 	var names []engine.TableName
-	for _, t := range f.engine.Tables(r.Anchor, r.Recurse) {
+	tables, err := f.engine.Tables(r.Anchor, r.Recurse, false)
+	if err != nil {
+		return 0, err
+	}
+	for _, t := range tables {
 		if t.Active {
 			names = append(names, engine.TableName{Anchor: t.Anchor, Name: t.Name})
 		}
@@ -117,7 +121,7 @@ func tableLines(r *pfctl.TableRequest, change *engine.TableChange) ([]string, er
 		case r.Command == "show":
 			lines = append(lines, a.Line(false))
 			if r.Verbose > 0 {
-				lines = append(lines, "\tCleared:     "+a.Cleared.Format(time.ANSIC))
+				lines = append(lines, a.Details()...)
 			}
 		case r.Command == "test" && r.Verbose > 1:
 			lines = append(lines, a.Line(true))
@@ -144,6 +148,8 @@ func tableJSON(r *pfctl.TableRequest, change *engine.TableChange) ([]string, err
 		Cleared time.Time `json:"cleared,omitzero"`
 		Match   string    `json:"match,omitempty"`
 		Matches *bool     `json:"matches,omitempty"`
+
+		Counters *engine.AddressCounters `json:"counters,omitempty"`
 	}
 	out := struct {
 		Schema    int       `json:"schema"`
@@ -152,7 +158,7 @@ func tableJSON(r *pfctl.TableRequest, change *engine.TableChange) ([]string, err
 		Addresses []address `json:"addresses"`
 	}{Schema: pfSchema, Table: r.Table, Anchor: r.Anchor, Addresses: []address{}}
 	for _, a := range change.Addresses {
-		shown := address{Address: a.Prefix.String(), Not: a.Not, Cleared: a.Cleared}
+		shown := address{Address: a.Prefix.String(), Not: a.Not, Cleared: a.Cleared, Counters: a.Counters}
 		if r.Command == "test" {
 			matches := a.Feedback == engine.FeedbackMatch
 			shown.Matches = &matches

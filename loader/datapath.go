@@ -106,7 +106,7 @@ func (s Sizes) apply(dir string, spec *ebpf.CollectionSpec) {
 	slots := max(uint32(bpf.PFStates), 2*s.States)
 	slots = 1 << bits.Len32(slots-1)
 	for name, entries := range map[string]uint32{"pf_states": slots, "pf_state_index": slots / bpf.PFBucketEntries,
-		"pf_state_actions": slots, "pf_state_nodes": slots} {
+		"pf_state_actions": slots, "pf_state_nodes": slots, "pf_state_tables": slots} {
 		if pinned, err := ebpf.LoadPinnedMap(filepath.Join(mapDir(dir), name), nil); err == nil {
 			entries = pinned.MaxEntries()
 			pinned.Close()

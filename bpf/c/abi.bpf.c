@@ -81,6 +81,12 @@ struct {
 	enum pf_log_limits pf_log_limits;
 	struct pf_log_record pf_log_record;
 	enum pf_log_reason pf_log_reason;
+	enum pf_table_value pf_table_value;
+	enum pf_table_op pf_table_op;
+	enum pf_table_count pf_table_count;
+	struct pf_state_tables pf_state_tables;
+	struct pf_table_counters pf_table_counters;
+	struct pf_entry_counters pf_entry_counters;
 	enum pf_src_node_type pf_src_node_type;
 	enum pf_src_node_tag pf_src_node_tag;
 	struct pf_src_node pf_src_node;

@@ -453,6 +453,7 @@ enum pf_limits {
 	PF_STATE_SLOT = 0xffffff,	/* bits of an index entry that are the slot */
 	PF_RULES = 1 << 17,	/* counters of rules */
 	PF_TABLE_ENTRIES = 1 << 20,
+	PF_TABLES = 1 << 16,	/* that have counters */
 	PF_POOLS = 4096,
 	PF_RANGES = 1 << 17,	/* of addresses in pools */
 	PF_POOL_TRIES = 8,	/* addresses tried for a port that is free */
@@ -517,6 +518,7 @@ enum pf_rule_flags {
 	PFR_RECEIVED = 1 << 25,	/* ifslot is where the packet came in */
 	PFR_LOG_ALL = 1 << 27,	/* and all packets of its state */
 	PFR_IF_ANY = 1 << 26,	/* every interface but loopback */
+	PFR_COUNTERS = 1 << 28,	/* names a table with counters */
 	PFR_ACTIONS = 1 << 30,	/* struct pf_rule_actions is in the line behind ext */
 };
 
@@ -665,6 +667,7 @@ enum pf_actions_flags {
 	PFA_LOG_MATCHES = 1 << 7,	/* and what matches behind it */
 	PFA_LOG_MATCH = 1 << 8,	/* match_rule logs all packets of the state */
 	PFA_NOREASSEMBLE = 1 << 9,	/* scrub fragment no reassemble */
+	PFA_TABLES = 1 << 10,	/* counts for the tables in pf_state_tables */
 };
 
 /*
@@ -967,6 +970,46 @@ struct pf_table_key6 {
 	__u8 addr[16];
 };
 
+enum pf_table_value {
+	PF_ENTRY_NOT = 1U << 31,	/* negated; the rest is the number of its counters, 0: none */
+};
+
+/* What is counted for a table and, but for the last, for its addresses. */
+enum pf_table_op {
+	PF_TABLE_BLOCK,
+	PF_TABLE_PASS,
+	PF_TABLE_XPASS,		/* of a state whose address is no longer in the table */
+	PF_TABLE_OPS,
+};
+
+/* How pf_table_add counts. */
+enum pf_table_count {
+	PF_COUNT_PASS = 1 << 0,
+	PF_COUNT_DST = 1 << 1,
+	PF_COUNT_NOT = 1 << 2,	/* the rule matches what is not in the table */
+};
+
+/* Counters of a table on one CPU, by enum pfil_dir. */
+struct pf_table_counters {
+	__u64 packets[2][PF_TABLE_OPS];
+	__u64 bytes[2][PF_TABLE_OPS];
+	__u64 match;		/* of its evaluations */
+	__u64 nomatch;
+};
+
+/* Counters of an address on one CPU, at [enum pfil_dir * 2 + enum pf_table_op]. */
+struct pf_entry_counters {
+	__u64 packets[4];
+	__u64 bytes[4];
+};
+
+/* The tables for which packets of a state count. */
+struct pf_state_tables {
+	__be32 number[2];	/* of the source and of the destination, 0: none */
+	__u32 flags;		/* PFR_SRC_NOT, PFR_DST_NOT */
+	__u32 spare;
+};
+
 enum pf_log_limits {
 	PF_LOG_BYTES = 160,	/* of a packet in a record */
 };
@@ -1070,6 +1113,8 @@ struct pf_pdesc {
 	__u32 choices;		/* translations made; the last ones are in choice */
 	struct pf_choice choice[PF_CHOICES];
 	struct pf_src_node src_node[PF_SN_MAX];
+	struct pf_state_tables tables;	/* of the rule that decided, if it has PFR_COUNTERS */
+	__u8 counted[2][16];	/* source and destination for which they count */
 };
 
 #endif

@@ -196,6 +196,8 @@ search:
 		pf_log_packet(ctx, m, pd->act.match_rule, PF_MATCH,
 			      pf_log_how(PFRES_MATCH, pd->act.match_log_if, pd->act.flags & PFA_LOG_USER));
 	pf_account(ctx, primary, m, pd);
+	if (pd->act.flags & PFA_TABLES)
+		pf_tables_account(pd, first, m->ip_len, packets(ctx));
 	if (!pf_state_lets(primary, m, pd))
 		return drop(REASON_PF_BLOCK);
 	if (s->peer != slot) {
@@ -302,6 +304,13 @@ inline_always __u32 pf_insert(struct pf_pdesc *pd, const struct mbuf *m, bool tr
 		flags |= PF_STATE_ALLOWOPTS;
 	if (rule_flags & PFR_LOG_ALL)
 		flags |= PF_STATE_LOG;
+	if (rule_flags & PFR_COUNTERS) {
+		struct pf_state_tables *t = pf_state_tables_get(slot);
+
+		if (t)
+			*t = pd->tables;
+		pd->act.flags |= PFA_TABLES;
+	}
 	if (pf_actions_any(&pd->act)) {
 		struct pf_actions *act = pf_state_actions_get(slot);
 
@@ -465,6 +474,8 @@ STAGE(pf_test_rule)
 	if (r) {
 		rule = r->number;
 		rule_flags = r->flags;
+		if (rule_flags & PFR_COUNTERS)
+			pf_counted_tables(&pd->tables, r);
 		if (rule_flags & PFR_ACTIONS) {
 			actions = pf_line_at(e.ruleset, r->ext + 1);
 			if (!actions)
@@ -491,6 +502,10 @@ STAGE(pf_test_rule)
 		if (slot != PF_NOSLOT)
 			pf_made(ctx, m, pd, slot);
 	}
+	if (pd->act.flags & PFA_TABLES)
+		pf_tables_account(pd, slot, m->ip_len, packets(ctx));
+	else if (rule_flags & PFR_COUNTERS)
+		pf_tables_decided(pd, !blocked, m->ip_len, packets(ctx));
 	/* What does not pass is answered as it came. */
 	if (translated && !blocked && slot != PF_NOSLOT && !pf_rewrite(ctx, m, pd, pd->naddr, pd->nport))
 		return drop(REASON_PF_TRANSLATE);

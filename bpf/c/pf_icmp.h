@@ -5,6 +5,7 @@
 
 #include "pf_actions.h"
 #include "pf_log.h"
+#include "pf_table.h"
 #include "pf_translate.h"
 
 #define INNER_OFF_MAX	(L4_OFF_MAX + 8 + 60)
@@ -287,6 +288,8 @@ STAGE(pf_error)
 		return drop(REASON_PF_STATE);
 	}
 	pf_account(ctx, primary, m, pd);
+	if (pd->act.flags & PFA_TABLES)
+		pf_tables_account(pd, first, m->ip_len, packets(ctx));
 	if (!pf_state_lets(primary, m, pd))
 		return drop(REASON_PF_BLOCK);
 	if (s->peer != slot) {

@@ -149,6 +149,32 @@ struct {
 	__type(value, __u32);
 } pf_table6 SEC(".maps");
 
+/* Of tables with counters, by their number in network order. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, PF_TABLES);
+	__type(key, __be32);
+	__type(value, struct pf_table_counters);
+} pf_table_counts SEC(".maps");
+
+/* Of their addresses, by the number in the table. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, PF_TABLE_ENTRIES);
+	__type(key, __u32);
+	__type(value, struct pf_entry_counters);
+} pf_entry_counts SEC(".maps");
+
+/* By the slots of states; of those with PFA_TABLES. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, PF_STATES);
+	__type(key, __u32);
+	__type(value, struct pf_state_tables);
+} pf_state_tables SEC(".maps");
+
 /* Logged packets. What the daemon does not take in time is lost and counted. */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);

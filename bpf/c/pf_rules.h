@@ -6,6 +6,7 @@
 #include "pf_actions.h"
 #include "pf_pool.h"
 #include "pf_route.h"
+#include "pf_table.h"
 
 /* Evaluation in progress; bpf_loop carries it from rule to rule. */
 struct pf_evaluation {
@@ -32,25 +33,6 @@ inline_always void *pf_line_at(__u32 ruleset, __u32 line)
 	return lines ? bpf_map_lookup_elem(lines, &line) : NULL;
 }
 
-/* pf_table_match: the longest prefix of a table that holds an address says yes or no. */
-inline_always bool pf_table_match(__u32 number, const __u8 *addr, __u8 af)
-{
-	__u32 *not;
-
-	if (af == 4) {
-		struct pf_table_key key = {.prefixlen = 64, .table = number};
-
-		__builtin_memcpy(key.addr, addr, 4);
-		not = bpf_map_lookup_elem(&pf_table, &key);
-	} else {
-		struct pf_table_key6 key = {.prefixlen = 160, .table = number};
-
-		__builtin_memcpy(key.addr, addr, 16);
-		not = bpf_map_lookup_elem(&pf_table6, &key);
-	}
-	return not && !*not;
-}
-
 inline_always bool pf_addr_match(const struct pf_rule *r, const struct pf_rule_ext *ext,
 				 const struct pf_pdesc *pd, bool source)
 {
@@ -68,6 +50,8 @@ inline_always bool pf_addr_match(const struct pf_rule *r, const struct pf_rule_e
 			match = !pf_routable(pd, i, bpf_ntohl(number) == PF_TABLE_URPF);
 		else
 			match = pf_table_match(number, addr, pd->af);
+		if (r->flags & PFR_COUNTERS)
+			pf_table_evaluated(number, match);
 	} else if (r->af != 6) {
 		__u32 value = source ? r->saddr : r->daddr;
 		__u32 mask = source ? r->smask : r->dmask;

@@ -337,6 +337,7 @@ const (
 	AbiPfActionsFlagsPFA_LOG_MATCHES  AbiPfActionsFlags = 128
 	AbiPfActionsFlagsPFA_LOG_MATCH    AbiPfActionsFlags = 256
 	AbiPfActionsFlagsPFA_NOREASSEMBLE AbiPfActionsFlags = 512
+	AbiPfActionsFlagsPFA_TABLES       AbiPfActionsFlags = 1024
 )
 
 type AbiPfAnswer uint32
@@ -359,6 +360,12 @@ type AbiPfCuts struct {
 	Threshold [7]uint32
 	Words     uint32
 	Child     [8]uint32
+}
+
+type AbiPfEntryCounters struct {
+	_       structs.HostLayout
+	Packets [4]uint64
+	Bytes   [4]uint64
 }
 
 type AbiPfFlags uint32
@@ -401,6 +408,7 @@ const (
 	AbiPfLimitsPF_STATE_SLOT     AbiPfLimits = 16777215
 	AbiPfLimitsPF_RULES          AbiPfLimits = 131072
 	AbiPfLimitsPF_TABLE_ENTRIES  AbiPfLimits = 1048576
+	AbiPfLimitsPF_TABLES         AbiPfLimits = 65536
 	AbiPfLimitsPF_POOLS          AbiPfLimits = 4096
 	AbiPfLimitsPF_RANGES         AbiPfLimits = 131072
 	AbiPfLimitsPF_POOL_TRIES     AbiPfLimits = 8
@@ -518,6 +526,8 @@ type AbiPfPdesc struct {
 	Choices     uint32
 	Choice      [16]AbiPfChoice
 	SrcNode     [2]AbiPfSrcNode
+	Tables      AbiPfStateTables
+	Counted     [2][16]uint8
 }
 
 type AbiPfPeerState uint32
@@ -667,6 +677,7 @@ const (
 	AbiPfRuleFlagsPFR_RECEIVED    AbiPfRuleFlags = 33554432
 	AbiPfRuleFlagsPFR_LOG_ALL     AbiPfRuleFlags = 134217728
 	AbiPfRuleFlagsPFR_IF_ANY      AbiPfRuleFlags = 67108864
+	AbiPfRuleFlagsPFR_COUNTERS    AbiPfRuleFlags = 268435456
 	AbiPfRuleFlagsPFR_ACTIONS     AbiPfRuleFlags = 1073741824
 )
 
@@ -809,6 +820,13 @@ type AbiPfStateNodes struct {
 	Node [2]uint32
 }
 
+type AbiPfStateTables struct {
+	_      structs.HostLayout
+	Number [2]uint32
+	Flags  uint32
+	Spare  uint32
+}
+
 type AbiPfStateTag uint32
 
 const (
@@ -841,6 +859,22 @@ type AbiPfStatus struct {
 	SrcLimit        uint64
 }
 
+type AbiPfTableCount uint32
+
+const (
+	AbiPfTableCountPF_COUNT_PASS AbiPfTableCount = 1
+	AbiPfTableCountPF_COUNT_DST  AbiPfTableCount = 2
+	AbiPfTableCountPF_COUNT_NOT  AbiPfTableCount = 4
+)
+
+type AbiPfTableCounters struct {
+	_       structs.HostLayout
+	Packets [2][3]uint64
+	Bytes   [2][3]uint64
+	Match   uint64
+	Nomatch uint64
+}
+
 type AbiPfTableKey struct {
 	_         structs.HostLayout
 	Prefixlen uint32
@@ -855,11 +889,26 @@ type AbiPfTableKey6 struct {
 	Addr      [16]uint8
 }
 
+type AbiPfTableOp uint32
+
+const (
+	AbiPfTableOpPF_TABLE_BLOCK AbiPfTableOp = 0
+	AbiPfTableOpPF_TABLE_PASS  AbiPfTableOp = 1
+	AbiPfTableOpPF_TABLE_XPASS AbiPfTableOp = 2
+	AbiPfTableOpPF_TABLE_OPS   AbiPfTableOp = 3
+)
+
 type AbiPfTableRoute uint32
 
 const (
 	AbiPfTableRoutePF_TABLE_NOROUTE AbiPfTableRoute = 4294967294
 	AbiPfTableRoutePF_TABLE_URPF    AbiPfTableRoute = 4294967295
+)
+
+type AbiPfTableValue uint32
+
+const (
+	AbiPfTableValuePF_ENTRY_NOT AbiPfTableValue = 2147483648
 )
 
 type AbiPfTimeout uint32

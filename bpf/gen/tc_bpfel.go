@@ -24,6 +24,7 @@ const (
 	TcMapMbufTc         = "mbuf_tc"
 	TcMapNd6            = "nd6"
 	TcMapNexthop        = "nexthop"
+	TcMapPfEntryCounts  = "pf_entry_counts"
 	TcMapPfLog          = "pf_log"
 	TcMapPfLogStats     = "pf_log_stats"
 	TcMapPfPdTc         = "pf_pd_tc"
@@ -39,10 +40,12 @@ const (
 	TcMapPfStateCount   = "pf_state_count"
 	TcMapPfStateIndex   = "pf_state_index"
 	TcMapPfStateNodes   = "pf_state_nodes"
+	TcMapPfStateTables  = "pf_state_tables"
 	TcMapPfStates       = "pf_states"
 	TcMapPfStats        = "pf_stats"
 	TcMapPfTable        = "pf_table"
 	TcMapPfTable6       = "pf_table6"
+	TcMapPfTableCounts  = "pf_table_counts"
 	TcMapProtoswTc      = "protosw_tc"
 	TcMapReasons        = "reasons"
 	TcMapRtInet         = "rt_inet"
@@ -147,6 +150,7 @@ type TcMapSpecs struct {
 	MbufTc         *ebpf.MapSpec `ebpf:"mbuf_tc"`
 	Nd6            *ebpf.MapSpec `ebpf:"nd6"`
 	Nexthop        *ebpf.MapSpec `ebpf:"nexthop"`
+	PfEntryCounts  *ebpf.MapSpec `ebpf:"pf_entry_counts"`
 	PfLog          *ebpf.MapSpec `ebpf:"pf_log"`
 	PfLogStats     *ebpf.MapSpec `ebpf:"pf_log_stats"`
 	PfPdTc         *ebpf.MapSpec `ebpf:"pf_pd_tc"`
@@ -162,10 +166,12 @@ type TcMapSpecs struct {
 	PfStateCount   *ebpf.MapSpec `ebpf:"pf_state_count"`
 	PfStateIndex   *ebpf.MapSpec `ebpf:"pf_state_index"`
 	PfStateNodes   *ebpf.MapSpec `ebpf:"pf_state_nodes"`
+	PfStateTables  *ebpf.MapSpec `ebpf:"pf_state_tables"`
 	PfStates       *ebpf.MapSpec `ebpf:"pf_states"`
 	PfStats        *ebpf.MapSpec `ebpf:"pf_stats"`
 	PfTable        *ebpf.MapSpec `ebpf:"pf_table"`
 	PfTable6       *ebpf.MapSpec `ebpf:"pf_table6"`
+	PfTableCounts  *ebpf.MapSpec `ebpf:"pf_table_counts"`
 	ProtoswTc      *ebpf.MapSpec `ebpf:"protosw_tc"`
 	Reasons        *ebpf.MapSpec `ebpf:"reasons"`
 	RtInet         *ebpf.MapSpec `ebpf:"rt_inet"`
@@ -208,6 +214,7 @@ type TcMaps struct {
 	MbufTc         *ebpf.Map `ebpf:"mbuf_tc"`
 	Nd6            *ebpf.Map `ebpf:"nd6"`
 	Nexthop        *ebpf.Map `ebpf:"nexthop"`
+	PfEntryCounts  *ebpf.Map `ebpf:"pf_entry_counts"`
 	PfLog          *ebpf.Map `ebpf:"pf_log"`
 	PfLogStats     *ebpf.Map `ebpf:"pf_log_stats"`
 	PfPdTc         *ebpf.Map `ebpf:"pf_pd_tc"`
@@ -223,10 +230,12 @@ type TcMaps struct {
 	PfStateCount   *ebpf.Map `ebpf:"pf_state_count"`
 	PfStateIndex   *ebpf.Map `ebpf:"pf_state_index"`
 	PfStateNodes   *ebpf.Map `ebpf:"pf_state_nodes"`
+	PfStateTables  *ebpf.Map `ebpf:"pf_state_tables"`
 	PfStates       *ebpf.Map `ebpf:"pf_states"`
 	PfStats        *ebpf.Map `ebpf:"pf_stats"`
 	PfTable        *ebpf.Map `ebpf:"pf_table"`
 	PfTable6       *ebpf.Map `ebpf:"pf_table6"`
+	PfTableCounts  *ebpf.Map `ebpf:"pf_table_counts"`
 	ProtoswTc      *ebpf.Map `ebpf:"protosw_tc"`
 	Reasons        *ebpf.Map `ebpf:"reasons"`
 	RtInet         *ebpf.Map `ebpf:"rt_inet"`
@@ -245,6 +254,7 @@ func (m *TcMaps) Close() error {
 		m.MbufTc,
 		m.Nd6,
 		m.Nexthop,
+		m.PfEntryCounts,
 		m.PfLog,
 		m.PfLogStats,
 		m.PfPdTc,
@@ -260,10 +270,12 @@ func (m *TcMaps) Close() error {
 		m.PfStateCount,
 		m.PfStateIndex,
 		m.PfStateNodes,
+		m.PfStateTables,
 		m.PfStates,
 		m.PfStats,
 		m.PfTable,
 		m.PfTable6,
+		m.PfTableCounts,
 		m.ProtoswTc,
 		m.Reasons,
 		m.RtInet,

@@ -24,6 +24,7 @@ const (
 	XdpMapMbufXdp        = "mbuf_xdp"
 	XdpMapNd6            = "nd6"
 	XdpMapNexthop        = "nexthop"
+	XdpMapPfEntryCounts  = "pf_entry_counts"
 	XdpMapPfLog          = "pf_log"
 	XdpMapPfLogStats     = "pf_log_stats"
 	XdpMapPfPdXdp        = "pf_pd_xdp"
@@ -39,10 +40,12 @@ const (
 	XdpMapPfStateCount   = "pf_state_count"
 	XdpMapPfStateIndex   = "pf_state_index"
 	XdpMapPfStateNodes   = "pf_state_nodes"
+	XdpMapPfStateTables  = "pf_state_tables"
 	XdpMapPfStates       = "pf_states"
 	XdpMapPfStats        = "pf_stats"
 	XdpMapPfTable        = "pf_table"
 	XdpMapPfTable6       = "pf_table6"
+	XdpMapPfTableCounts  = "pf_table_counts"
 	XdpMapProtoswXdp     = "protosw_xdp"
 	XdpMapReasons        = "reasons"
 	XdpMapRtInet         = "rt_inet"
@@ -146,6 +149,7 @@ type XdpMapSpecs struct {
 	MbufXdp        *ebpf.MapSpec `ebpf:"mbuf_xdp"`
 	Nd6            *ebpf.MapSpec `ebpf:"nd6"`
 	Nexthop        *ebpf.MapSpec `ebpf:"nexthop"`
+	PfEntryCounts  *ebpf.MapSpec `ebpf:"pf_entry_counts"`
 	PfLog          *ebpf.MapSpec `ebpf:"pf_log"`
 	PfLogStats     *ebpf.MapSpec `ebpf:"pf_log_stats"`
 	PfPdXdp        *ebpf.MapSpec `ebpf:"pf_pd_xdp"`
@@ -161,10 +165,12 @@ type XdpMapSpecs struct {
 	PfStateCount   *ebpf.MapSpec `ebpf:"pf_state_count"`
 	PfStateIndex   *ebpf.MapSpec `ebpf:"pf_state_index"`
 	PfStateNodes   *ebpf.MapSpec `ebpf:"pf_state_nodes"`
+	PfStateTables  *ebpf.MapSpec `ebpf:"pf_state_tables"`
 	PfStates       *ebpf.MapSpec `ebpf:"pf_states"`
 	PfStats        *ebpf.MapSpec `ebpf:"pf_stats"`
 	PfTable        *ebpf.MapSpec `ebpf:"pf_table"`
 	PfTable6       *ebpf.MapSpec `ebpf:"pf_table6"`
+	PfTableCounts  *ebpf.MapSpec `ebpf:"pf_table_counts"`
 	ProtoswXdp     *ebpf.MapSpec `ebpf:"protosw_xdp"`
 	Reasons        *ebpf.MapSpec `ebpf:"reasons"`
 	RtInet         *ebpf.MapSpec `ebpf:"rt_inet"`
@@ -208,6 +214,7 @@ type XdpMaps struct {
 	MbufXdp        *ebpf.Map `ebpf:"mbuf_xdp"`
 	Nd6            *ebpf.Map `ebpf:"nd6"`
 	Nexthop        *ebpf.Map `ebpf:"nexthop"`
+	PfEntryCounts  *ebpf.Map `ebpf:"pf_entry_counts"`
 	PfLog          *ebpf.Map `ebpf:"pf_log"`
 	PfLogStats     *ebpf.Map `ebpf:"pf_log_stats"`
 	PfPdXdp        *ebpf.Map `ebpf:"pf_pd_xdp"`
@@ -223,10 +230,12 @@ type XdpMaps struct {
 	PfStateCount   *ebpf.Map `ebpf:"pf_state_count"`
 	PfStateIndex   *ebpf.Map `ebpf:"pf_state_index"`
 	PfStateNodes   *ebpf.Map `ebpf:"pf_state_nodes"`
+	PfStateTables  *ebpf.Map `ebpf:"pf_state_tables"`
 	PfStates       *ebpf.Map `ebpf:"pf_states"`
 	PfStats        *ebpf.Map `ebpf:"pf_stats"`
 	PfTable        *ebpf.Map `ebpf:"pf_table"`
 	PfTable6       *ebpf.Map `ebpf:"pf_table6"`
+	PfTableCounts  *ebpf.Map `ebpf:"pf_table_counts"`
 	ProtoswXdp     *ebpf.Map `ebpf:"protosw_xdp"`
 	Reasons        *ebpf.Map `ebpf:"reasons"`
 	RtInet         *ebpf.Map `ebpf:"rt_inet"`
@@ -246,6 +255,7 @@ func (m *XdpMaps) Close() error {
 		m.MbufXdp,
 		m.Nd6,
 		m.Nexthop,
+		m.PfEntryCounts,
 		m.PfLog,
 		m.PfLogStats,
 		m.PfPdXdp,
@@ -261,10 +271,12 @@ func (m *XdpMaps) Close() error {
 		m.PfStateCount,
 		m.PfStateIndex,
 		m.PfStateNodes,
+		m.PfStateTables,
 		m.PfStates,
 		m.PfStats,
 		m.PfTable,
 		m.PfTable6,
+		m.PfTableCounts,
 		m.ProtoswXdp,
 		m.Reasons,
 		m.RtInet,

@@ -188,7 +188,7 @@ func (g *generator) table(b *strings.Builder, i int) {
 			entries = append(entries, g.maybe(25, "! ")+entry)
 		}
 	}
-	fmt.Fprintf(b, "table <t%d> { %s }\n", i, strings.Join(entries, ", "))
+	fmt.Fprintf(b, "table <t%d>%s { %s }\n", i, g.maybe(30, " counters"), strings.Join(entries, ", "))
 }
 
 // address writes one side of a rule.

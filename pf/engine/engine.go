@@ -39,6 +39,9 @@ type Maps struct {
 	LogStats   *ebpf.Map
 	Table      *ebpf.Map
 	Table6     *ebpf.Map
+	// Counters of tables and of their addresses.
+	TableCounts *ebpf.Map
+	EntryCounts *ebpf.Map
 	// What is done to the packets of states, and how many each rule has.
 	StateActions *ebpf.Map
 	RuleStates   *ebpf.Map
@@ -85,6 +88,7 @@ type Engine struct {
 	free      []uint32                    // slots given up
 	nextSlot  uint32
 	nextTable uint32
+	nextEntry uint32 // number given last to the counters of an address
 	tables    map[string]*table
 	timeouts  ownTimeouts
 	fragments Fragments

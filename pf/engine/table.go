@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -21,13 +22,15 @@ type table struct {
 	// only named by rules, and empty.
 	active, persist, constant, counters bool
 
+	cleared uint32 // when its counters were, seconds of Unix time
 	entries map[netip.Prefix]entry
 }
 
 // entry is an address of a table.
 type entry struct {
-	not     bool
-	cleared uint32 // when it was added or cleared, seconds of Unix time
+	not      bool
+	cleared  uint32 // when it was added or cleared, seconds of Unix time
+	counters uint32 // their number in the data path, 0: none
 }
 
 func now() uint32 { return uint32(time.Now().Unix()) }
@@ -70,6 +73,11 @@ func (e *Engine) fillTables(p *program.Program, limits conf.HardLimits, renew fu
 		t := e.makeTable(tableKey(plan.def), plan.def.Name)
 		numbers[plan.def.Number] = t.number
 		t.define(plan.def)
+		if d := plan.def.Def; d != nil {
+			if err := e.setCounters(t, d.Counters); err != nil {
+				return nil, err
+			}
+		}
 		if plan.keep {
 			continue
 		}
@@ -163,7 +171,7 @@ func (e *Engine) makeTable(key, path string) *table {
 	t, ok := e.tables[key]
 	if !ok {
 		e.nextTable++
-		t = &table{number: e.nextTable, path: path, entries: make(map[netip.Prefix]entry)}
+		t = &table{number: e.nextTable, path: path, cleared: now(), entries: make(map[netip.Prefix]entry)}
 		e.tables[key] = t
 	}
 	return t
@@ -173,7 +181,7 @@ func (e *Engine) makeTable(key, path string) *table {
 func (t *table) define(def *program.Table) {
 	t.def = def
 	if d := def.Def; d != nil {
-		t.active, t.persist, t.constant, t.counters = true, d.Persist, d.Const, d.Counters
+		t.active, t.persist, t.constant = true, d.Persist, d.Const
 	}
 }
 
@@ -193,7 +201,7 @@ func (e *Engine) dropTables(p *program.Program) error {
 			t.def = nil
 			continue
 		}
-		if err := e.replace(t, nil); err != nil {
+		if err := errors.Join(e.replace(t, nil), e.setCounters(t, false)); err != nil {
 			return err
 		}
 		delete(e.tables, key)
@@ -270,15 +278,19 @@ func (e *Engine) entryCount() (n int) {
 
 // addEntries writes addresses, new ones and those whose negation changes.
 func (e *Engine) addEntries(t *table, list []conf.TablePrefix) error {
-	if err := e.putEntries(t.number, list); err != nil {
+	numbers := e.newCounters(t.counters, len(list))
+	if err := e.putEntries(t.number, list, numbers); err != nil {
 		return fmt.Errorf("table <%s>: add %d addresses to %d: %w", t.path, len(list), len(t.entries), err)
 	}
 	if len(t.entries) == 0 {
 		t.entries = make(map[netip.Prefix]entry, len(list))
 	}
 	at := now()
-	for _, p := range list {
-		t.entries[p.Prefix] = entry{not: p.Not, cleared: at}
+	for i, p := range list {
+		if err := e.clearEntry(t.entries[p.Prefix]); err != nil {
+			return err
+		}
+		t.entries[p.Prefix] = entry{not: p.Not, cleared: at, counters: numbers.at(i)}
 	}
 	return e.tableChanged(t)
 }
@@ -288,6 +300,9 @@ func (e *Engine) removeEntries(t *table, list []conf.TablePrefix) error {
 		return fmt.Errorf("table <%s>: remove %d addresses: %w", t.path, len(list), err)
 	}
 	for _, p := range list {
+		if err := e.clearEntry(t.entries[p.Prefix]); err != nil {
+			return err
+		}
 		delete(t.entries, p.Prefix)
 	}
 	if len(t.entries) == 0 {

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"time"
@@ -53,6 +54,8 @@ type TableAddress struct {
 	// Match is the address of the table that a tested one meets.
 	Match   conf.TablePrefix
 	Cleared time.Time
+	// Counters are those of an address of a table that has them.
+	Counters *AddressCounters
 }
 
 // TableChange counts what a command did to a table.
@@ -112,7 +115,10 @@ func (e *Engine) killTable(name TableName) (bool, error) {
 	if err := e.replace(t, nil); err != nil {
 		return false, err
 	}
-	t.active, t.persist, t.constant, t.counters = false, false, false, false
+	if err := e.setCounters(t, false); err != nil {
+		return false, err
+	}
+	t.active, t.persist, t.constant = false, false, false
 	if t.def == nil || t.def.References == 0 {
 		delete(e.tables, namedKey(name.path()))
 	}
@@ -298,15 +304,25 @@ func (t *table) list() []TableAddress {
 	return list
 }
 
-// Addresses returns the contents of a table.
-func (e *Engine) Addresses(name TableName) ([]TableAddress, error) {
+// Addresses returns the contents of a table, and what is counted for them if
+// that is asked for.
+func (e *Engine) Addresses(name TableName, counters bool) ([]TableAddress, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	t, err := e.activeTable(name, false)
 	if err != nil {
 		return nil, err
 	}
-	return t.list(), nil
+	list := t.list()
+	if !counters || !t.counters {
+		return list, nil
+	}
+	for i := range list {
+		if list[i].Counters, err = e.entryCounters(t.entries[list[i].Prefix].counters); err != nil {
+			return nil, fmt.Errorf("counters of table <%s>: %w", t.path, err)
+		}
+	}
+	return list, nil
 }
 
 // TestAddresses looks single addresses up as the data path does: the longest
@@ -375,8 +391,8 @@ func (e *Engine) ExpireAddresses(name TableName, age time.Duration) (*TableChang
 	return change, e.removeEntries(t, deleted)
 }
 
-// ZeroAddresses clears addresses, all of the table if there is no list: their
-// ages begin now.
+// ZeroAddresses clears addresses, or the table with all of them if there is no
+// list: ages and counters begin now.
 func (e *Engine) ZeroAddresses(name TableName, list []conf.TablePrefix) (*TableChange, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -389,11 +405,20 @@ func (e *Engine) ZeroAddresses(name TableName, list []conf.TablePrefix) (*TableC
 		for _, a := range t.list() {
 			list = append(list, a.TablePrefix)
 		}
+		t.cleared = now()
+		if t.counters {
+			if err := e.clearTable(t); err != nil {
+				return nil, err
+			}
+		}
 	}
 	for _, p := range list {
 		p = plain(p)
 		a := TableAddress{TablePrefix: p, Feedback: FeedbackNone}
 		if old, ok := t.entries[p.Prefix]; ok && old.not == p.Not {
+			if err := e.clearEntry(old); err != nil {
+				return nil, err
+			}
 			old.cleared = now()
 			t.entries[p.Prefix] = old
 			a.Feedback = FeedbackCleared

@@ -43,7 +43,7 @@ func (e *Engine) AdoptTables(kept []KeptTable) error {
 	}
 	for _, k := range kept {
 		t := &table{number: k.Number, path: k.Path, active: k.Active, persist: k.Persist, constant: k.Const,
-			counters: k.Counters, entries: stored[k.Number]}
+			counters: k.Counters, cleared: now(), entries: stored[k.Number]}
 		if t.entries == nil {
 			t.entries = make(map[netip.Prefix]entry)
 		}

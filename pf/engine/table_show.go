@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/bsdnet/bsdnet/pf/conf"
 )
@@ -18,7 +19,10 @@ type TableInfo struct {
 	Counters  bool   `json:"counters,omitempty"`
 	Addresses int    `json:"addresses"`
 	// Rules is the number of addresses of rules that name it.
-	Rules int `json:"rules"`
+	Rules   int       `json:"rules"`
+	Cleared time.Time `json:"cleared"`
+	// Counts are those of a table with counters, if they are asked for.
+	Counts *TableCounters `json:"counts,omitempty"`
 }
 
 func splitPath(path string) TableName {
@@ -30,8 +34,9 @@ func splitPath(path string) TableName {
 }
 
 // Tables returns the tables of an anchor, or with recurse also of those below,
-// sorted by name. Tables that rules name and nobody defines are inactive.
-func (e *Engine) Tables(anchor string, recurse bool) []TableInfo {
+// sorted by name, with what is counted for them if that is asked for. Tables
+// that rules name and nobody defines are inactive.
+func (e *Engine) Tables(anchor string, recurse, counts bool) ([]TableInfo, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	var list []TableInfo
@@ -42,18 +47,25 @@ func (e *Engine) Tables(anchor string, recurse bool) []TableInfo {
 			continue
 		}
 		info := TableInfo{Name: name.Name, Anchor: name.Anchor, Const: t.constant, Persist: t.persist, Active: t.active,
-			Counters: t.counters, Addresses: len(t.entries)}
+			Counters: t.counters, Addresses: len(t.entries), Cleared: time.Unix(int64(t.cleared), 0)}
 		if t.def != nil {
 			info.Rules = t.def.References
 		}
+		if counts && t.counters {
+			var err error
+			if info.Counts, err = e.tableCounters(t); err != nil {
+				return nil, fmt.Errorf("counters of table <%s>: %w", t.path, err)
+			}
+		}
 		list = append(list, info)
 	}
-	return list
+	return list, nil
 }
 
 // ShowTables writes tables as pfctl -s Tables does.
-func (e *Engine) ShowTables(w io.Writer, o ShowOptions) {
-	for _, t := range e.Tables(o.Anchor, o.Recurse) {
+func (e *Engine) ShowTables(w io.Writer, o ShowOptions) error {
+	list, err := e.Tables(o.Anchor, o.Recurse, o.Verbose > 1)
+	for _, t := range list {
 		if !t.Active && !o.Debug {
 			continue
 		}
@@ -67,9 +79,14 @@ func (e *Engine) ShowTables(w io.Writer, o ShowOptions) {
 		fmt.Fprintln(w)
 		if o.Verbose > 1 {
 			fmt.Fprintf(w, "\tAddresses:   %d\n", t.Addresses)
+			fmt.Fprintf(w, "\tCleared:     %s\n", t.Cleared.Format(time.ANSIC))
 			fmt.Fprintf(w, "\tReferences:  [ Anchors: %-18d Rules: %-18d ]\n", 0, t.Rules)
+			if t.Counts != nil {
+				t.Counts.show(w)
+			}
 		}
 	}
+	return err
 }
 
 // flags are the letters of a table.

@@ -173,6 +173,9 @@ func (c *compiler) address(anchor *conf.Anchor, r *conf.Rule, a *conf.RuleAddr, 
 		table = c.interfaceTable(a.Addr.Name, a.Addr.Modifiers)
 	case conf.AddrTable:
 		table = c.findTable(anchor.Path, a.Addr.Name)
+		if table.Def != nil && table.Def.Counters {
+			line.Flags |= bpf.PfrCounters
+		}
 	case conf.AddrNoRoute:
 		table = &Table{Number: bpf.PFTableNoroute}
 	case conf.AddrURPFFailed:
