@@ -219,7 +219,7 @@ func (f *filter) showValue(modifier string, r *pfctl.ShowRequest, o engine.ShowO
 		}
 		return values, nil
 	case "Tables":
-		list, err := f.engine.Tables(r.Anchor, r.Recurse, true)
+		list, err := f.engine.CountedTables(r.Anchor, r.Recurse)
 		return append([]engine.TableInfo{}, list...), err
 	case "Interfaces":
 		return f.interfaceInfos(r.Interface), nil

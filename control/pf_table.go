@@ -91,11 +91,7 @@ func (f *filter) forgetTables(names ...engine.TableName) {
 // flushTables removes the tables of an anchor, with recursion of all below it.
 func (f *filter) flushTables(r pfctl.FlushRequest) (int, error) {
 	var names []engine.TableName
-	tables, err := f.engine.Tables(r.Anchor, r.Recurse, false)
-	if err != nil {
-		return 0, err
-	}
-	for _, t := range tables {
+	for _, t := range f.engine.Tables(r.Anchor, r.Recurse) {
 		if t.Active {
 			names = append(names, engine.TableName{Anchor: t.Anchor, Name: t.Name})
 		}

@@ -21,7 +21,7 @@ type TableInfo struct {
 	// Rules is the number of addresses of rules that name it.
 	Rules   int       `json:"rules"`
 	Cleared time.Time `json:"cleared"`
-	// Counts are those of a table with counters, if they are asked for.
+	// Counts are those of a table with counters, from [Engine.CountedTables].
 	Counts *TableCounters `json:"counts,omitempty"`
 }
 
@@ -34,9 +34,18 @@ func splitPath(path string) TableName {
 }
 
 // Tables returns the tables of an anchor, or with recurse also of those below,
-// sorted by name, with what is counted for them if that is asked for. Tables
-// that rules name and nobody defines are inactive.
-func (e *Engine) Tables(anchor string, recurse, counts bool) ([]TableInfo, error) {
+// sorted by name. Tables that rules name and nobody defines are inactive.
+func (e *Engine) Tables(anchor string, recurse bool) []TableInfo {
+	list, _ := e.tableInfos(anchor, recurse, false) // without counts nothing fails
+	return list
+}
+
+// CountedTables is Tables with what is counted for each.
+func (e *Engine) CountedTables(anchor string, recurse bool) ([]TableInfo, error) {
+	return e.tableInfos(anchor, recurse, true)
+}
+
+func (e *Engine) tableInfos(anchor string, recurse, counts bool) ([]TableInfo, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	var list []TableInfo
@@ -64,7 +73,7 @@ func (e *Engine) Tables(anchor string, recurse, counts bool) ([]TableInfo, error
 
 // ShowTables writes tables as pfctl -s Tables does.
 func (e *Engine) ShowTables(w io.Writer, o ShowOptions) error {
-	list, err := e.Tables(o.Anchor, o.Recurse, o.Verbose > 1)
+	list, err := e.tableInfos(o.Anchor, o.Recurse, o.Verbose > 1)
 	for _, t := range list {
 		if !t.Active && !o.Debug {
 			continue
