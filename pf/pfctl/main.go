@@ -157,6 +157,9 @@ func (c *command) offline() error {
 	if !c.options.hasRules {
 		return nil
 	}
-	_, err := c.loadRules()
-	return err
+	rulesets, err := c.loadRules()
+	if err != nil {
+		return err
+	}
+	return c.enforced(rulesets)
 }

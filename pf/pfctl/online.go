@@ -263,6 +263,9 @@ func (c *command) killSources() error {
 
 func (c *command) replaceRules() error {
 	rulesets, err := c.loadRules()
+	if err == nil {
+		err = c.enforced(rulesets)
+	}
 	if err != nil {
 		return err
 	}

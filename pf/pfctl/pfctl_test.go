@@ -174,6 +174,12 @@ func TestOffline(t *testing.T) {
 			stderr: "stdin:1: port only applies to tcp/udp\nstdin:1: skipping rule due to errors\nstdin:1: rule expands to no valid combination\nstdin:3: syntax error\n",
 			status: exitError,
 		},
+		"not enforced": {
+			call:   call{args: "-nvf -", stdin: "pass in\npass in proto tcp synproxy state\npass out route-to (em0 192.0.2.9)\n"},
+			stdout: "pass in all flags S/SA keep state\npass in proto tcp all flags S/SA synproxy state\npass out route-to (em0 192.0.2.9) inet all flags S/SA keep state\n",
+			stderr: "pfctl: stdin:2: synproxy state is not enforced yet\npfctl: stdin:3: route-to is not enforced yet\n",
+			status: exitError,
+		},
 		"no file": {
 			call:   call{args: "-nf nosuch"},
 			stderr: "pfctl: nosuch: No such file or directory\npfctl: cannot open the main config file!: No such file or directory\n",
@@ -284,6 +290,8 @@ func TestOnline(t *testing.T) {
 		{args: "-mf -", stdin: "pass\n", calls: []string{"load 1 merge=true sections=0"}},
 		{args: "-f -", stdin: "pass foo\n", status: exitError,
 			stderr: "stdin:1: syntax error\npfctl: Syntax error in config file: pf rules not loaded\n"},
+		{args: "-f -", stdin: "pass in proto tcp synproxy state\n", status: exitError,
+			stderr: "pfctl: stdin:1: synproxy state is not enforced yet\n"},
 		{args: "-Fs", calls: []string{`flush states anchor=""`}, stderr: "7 states cleared\n"},
 		{args: "-FT -a x", calls: []string{`flush Tables anchor="x"`}, stderr: "7 tables deleted.\n"},
 		{args: "-k 10.0.0.1", calls: []string{"kill [10.0.0.1] [10.0.0.1/32] []"}, stderr: "killed 3 states from 1 sources and 1 destinations\n"},

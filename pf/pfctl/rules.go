@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"github.com/bsdnet/bsdnet/pf/conf"
+	"github.com/bsdnet/bsdnet/pf/program"
 )
 
 // config is how rulesets are read.
@@ -105,6 +106,18 @@ func (c *command) loadRules() ([]*conf.Ruleset, error) {
 		all = append(all, rs)
 	}
 	return all, nil
+}
+
+// enforced refuses what the data path does not enforce, with and without -n.
+func (c *command) enforced(rulesets []*conf.Ruleset) error {
+	var err error
+	for _, rs := range rulesets {
+		for _, e := range program.Unenforced(rs) {
+			c.warn("%s", e)
+			err = errReported
+		}
+	}
+	return err
 }
 
 // loadFile reads one file.

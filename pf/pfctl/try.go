@@ -8,7 +8,6 @@ import (
 	"github.com/bsdnet/bsdnet/pf/audit"
 	"github.com/bsdnet/bsdnet/pf/capture"
 	"github.com/bsdnet/bsdnet/pf/conf"
-	"github.com/bsdnet/bsdnet/pf/program"
 )
 
 // exitDiffers is the status of --try where the rulesets disagree.
@@ -54,15 +53,7 @@ func (c *command) readTried(name string) ([]*conf.Ruleset, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, rs := range rulesets {
-		if errs := program.Unenforced(rs); len(errs) > 0 {
-			for _, err := range errs {
-				c.warn("%s", err)
-			}
-			return nil, errReported
-		}
-	}
-	return rulesets, nil
+	return rulesets, c.enforced(rulesets)
 }
 
 // try judges a capture by one ruleset, and beside it by another.
