@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/bsdnet/bsdnet/errno"
 	ifapi "github.com/bsdnet/bsdnet/ifnet/api"
@@ -136,25 +137,59 @@ func (d *Daemon) goBackInterfaces(ctx context.Context, s *snapshot) error {
 	}
 	var errs []error
 	for _, ifp := range now {
-		if ifp.Cloner != "" && find(s.Interfaces, ifp.Name) == nil {
-			errs = append(errs, d.ioctl.Destroy(ctx, []ifapi.Name{{Name: ifp.Name}}))
+		if ifp.Cloner == "" || find(s.Interfaces, ifp.Name) != nil {
+			continue
+		}
+		if err := d.ioctl.Destroy(ctx, []ifapi.Name{{Name: ifp.Name}}); !errors.Is(err, errno.ENXIO) { // else it went with its other end
+			errs = append(errs, err)
 		}
 	}
 	for i := range s.Interfaces {
-		before := &s.Interfaces[i]
-		after := find(now, before.Name)
-		if after == nil && before.Cloner != "" {
-			if _, err := d.ioctl.Create(ctx, []ifapi.CreateRequest{{Name: before.Name, Vlan: before.Vlan}}); err != nil {
-				errs = append(errs, err)
-				continue
-			}
-			after = &ifapi.Interface{Name: before.Name}
+		if before := &s.Interfaces[i]; before.Cloner != "" {
+			errs = append(errs, d.goBackClone(ctx, before, find(now, before.Name)))
 		}
-		if after != nil {
+	}
+	// What was made or attached anew has an MTU of its own.
+	if now, err = d.ioctl.Interfaces(ctx, ifapi.Name{}); err != nil {
+		return errors.Join(append(errs, err)...)
+	}
+	for i := range s.Interfaces {
+		before := &s.Interfaces[i]
+		if after := find(now, before.Name); after != nil {
 			errs = append(errs, d.goBackInterface(ctx, before, after))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// goBackClone makes a clone again that is gone, and puts a vlan back on its
+// parent.
+func (d *Daemon) goBackClone(ctx context.Context, before, after *ifapi.Interface) error {
+	if after != nil {
+		return d.goBackVlan(ctx, before, after)
+	}
+	if _, there := d.ifnet.ByName(before.Name); there {
+		return nil // it came with its other end
+	}
+	return d.remake(ctx, before)
+}
+
+// remake makes a clone that was destroyed; an epair comes with both ends. One
+// that had been renamed is made by its cloner's name first.
+func (d *Daemon) remake(ctx context.Context, before *ifapi.Interface) error {
+	name := before.Name
+	if before.Cloner == "epair" {
+		name = strings.TrimRight(name, "ab")
+	}
+	_, err := d.ioctl.Create(ctx, []ifapi.CreateRequest{{Name: name, Vlan: before.Vlan}})
+	if !errors.Is(err, errno.EINVAL) {
+		return err
+	}
+	names, err := d.ioctl.Create(ctx, []ifapi.CreateRequest{{Name: before.Cloner, Vlan: before.Vlan}})
+	if err != nil {
+		return err
+	}
+	return d.ioctl.SetName(ctx, ifapi.TextRequest{Name: names[0], Value: before.Name})
 }
 
 func find(list []ifapi.Interface, name string) *ifapi.Interface {
@@ -184,13 +219,36 @@ func (d *Daemon) goBackInterface(ctx context.Context, before, after *ifapi.Inter
 			errs = append(errs, d.ioctl.AddAddress(ctx, ifapi.AddressRequest{Name: before.Name, Prefix: a.Prefix, Broadcast: broadcastOf(a), Destination: a.Destination, Flags: a.Flags}))
 		}
 	}
-	if before.MTU != after.MTU && after.MTU != 0 {
+	if before.MTU != after.MTU {
 		errs = append(errs, d.ioctl.SetMTU(ctx, ifapi.NumberRequest{Name: before.Name, Value: before.MTU}))
 	}
 	if changed := (before.Flags ^ after.Flags) & ifapi.IffUp; changed != 0 {
 		errs = append(errs, d.ioctl.SetFlags(ctx, ifapi.FlagsRequest{Name: before.Name, Set: before.Flags & changed, Clear: after.Flags & changed}))
 	}
 	return errors.Join(errs...)
+}
+
+// goBackVlan gives a vlan the parent and tag that it had.
+func (d *Daemon) goBackVlan(ctx context.Context, before, after *ifapi.Interface) error {
+	if before.Cloner != "vlan" || vlanOf(before) == vlanOf(after) {
+		return nil
+	}
+	var errs []error
+	if vlanOf(after).Parent != "" {
+		errs = append(errs, d.ioctl.SetVlan(ctx, ifapi.VlanRequest{Name: before.Name}))
+	}
+	if was := vlanOf(before); was.Parent != "" {
+		errs = append(errs, d.ioctl.SetVlan(ctx, ifapi.VlanRequest{Name: before.Name, Vlan: was}))
+	}
+	return errors.Join(errs...)
+}
+
+// vlanOf is zero for one that is on no parent.
+func vlanOf(ifp *ifapi.Interface) ifapi.Vlan {
+	if ifp.Vlan == nil {
+		return ifapi.Vlan{}
+	}
+	return *ifp.Vlan
 }
 
 // broadcastOf is none for point-to-point addresses.
