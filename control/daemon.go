@@ -231,6 +231,7 @@ func (d *Daemon) start(ctx context.Context, request LoadRequest, fresh bool) (*L
 			return nil, err
 		}
 	}
+	d.forgetGone(deviceNames(d.adoptable(chosen)))
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, device := range d.adoptable(chosen) {
@@ -321,6 +322,14 @@ func (d *Daemon) adoptable(chosen []netlink.Link) []netlink.Link {
 		}
 	}
 	return devices
+}
+
+func deviceNames(devices []netlink.Link) []string {
+	names := make([]string, len(devices))
+	for i, device := range devices {
+		names[i] = device.Attrs().Name
+	}
+	return names
 }
 
 // askedMode is what load asked for a device now, or else when it came.
