@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -45,6 +46,7 @@ type Daemon struct {
 	pflogd   pflogWriter
 	listener net.Listener
 	started  time.Time
+	confined atomic.Int32 // version of Landlock that restricts it, 0: none
 
 	mu       sync.Mutex // guards record and the set of attachments
 	record   *Record

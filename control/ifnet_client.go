@@ -2,6 +2,11 @@ package control
 
 import (
 	"context"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/bsdnet/bsdnet/ifnet/api"
 )
@@ -16,9 +21,44 @@ func (i Ifnet) do(ctx context.Context, name string, request any) error {
 	return err
 }
 
-// Interfaces implements api.Backend.
+// Interfaces implements api.Backend. Who has a tun open is looked up here: the
+// daemon may not look into processes.
 func (i Ifnet) Interfaces(ctx context.Context, r api.Name) ([]api.Interface, error) {
-	return Call[[]api.Interface](ctx, i.Client, "ifnet/list", r)
+	list, err := Call[[]api.Interface](ctx, i.Client, "ifnet/list", r)
+	if !slices.ContainsFunc(list, func(ifp api.Interface) bool { return ifp.Tuntap }) {
+		return list, err
+	}
+	openers := tunOpeners()
+	for n := range list {
+		list[n].OpenedBy = openers[list[n].Device]
+	}
+	return list, err
+}
+
+// tunOpeners finds the processes that have a tun or tap open, by device. Those
+// that the caller may not look into are not known.
+func tunOpeners() map[string]int {
+	openers := make(map[string]int)
+	files, err := filepath.Glob("/proc/[0-9]*/fdinfo/*")
+	if err != nil {
+		return openers
+	}
+	for _, file := range files {
+		target, err := os.Readlink(strings.Replace(file, "fdinfo", "fd", 1))
+		if err != nil || target != "/dev/net/tun" {
+			continue
+		}
+		data, err := os.ReadFile(file)
+		if err != nil {
+			continue
+		}
+		for line := range strings.Lines(string(data)) {
+			if device, ok := strings.CutPrefix(line, "iff:\t"); ok {
+				openers[strings.TrimSpace(device)], _ = strconv.Atoi(strings.Split(file, "/")[2])
+			}
+		}
+	}
+	return openers
 }
 
 // Create implements api.Backend.

@@ -91,7 +91,20 @@ func mountInHost() error {
 	return <-result
 }
 
-// unmountPrivate lets go of the private namespace of an instance and removes
+// removeFiles removes what is in an instance's folder but for the mount of its
+// private namespace.
+func (i Instance) removeFiles() error {
+	entries, err := os.ReadDir(i.Dir())
+	errs := []error{err}
+	for _, entry := range entries {
+		if path := filepath.Join(i.Dir(), entry.Name()); path != i.PrivateNamespace() {
+			errs = append(errs, os.RemoveAll(path))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// removeDir lets go of the private namespace of an instance and removes
 // the instance's folder.
 func (i Instance) removeDir() error {
 	var errs []error

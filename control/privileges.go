@@ -19,14 +19,20 @@ var capabilities = []int{
 	unix.CAP_NET_RAW,          // netisr, DHCP
 	unix.CAP_NET_BIND_SERVICE, // DHCP
 	unix.CAP_IPC_LOCK,         // memory of AF_XDP sockets
-	unix.CAP_DAC_READ_SEARCH,  // files that a ruleset names, whoever owns them
-	unix.CAP_SYS_PTRACE,       // whose socket a packet belongs to, for the log
+	unix.CAP_DAC_READ_SEARCH,  // files that others own, such as a log to be continued
 }
 
 // Restrict gives up what this process does not need to serve: capabilities,
-// for good, and everything that an executable could add. It concerns all
-// threads.
-func (d *Daemon) Restrict() error { return restrict() }
+// for good, everything that an executable could add, and most of the file
+// system. It concerns all threads.
+func (d *Daemon) Restrict() error {
+	if err := restrict(); err != nil {
+		return err
+	}
+	version, err := landlock(d.places())
+	d.confined.Store(int32(version))
+	return err
+}
 
 func restrict() error {
 	var want [2]uint32

@@ -327,7 +327,11 @@ func (d *Daemon) Unload() error {
 	d.cancel()
 	d.slow.close()
 	err = errors.Join(err, d.route.Close()) // it would ask for the gateways again
-	err = errors.Join(err, d.instance.releaseGateways(), d.instance.Remove(), removeLog(d.instance))
+	removeDir := d.instance.removeDir
+	if d.confined.Load() > 0 {
+		removeDir = d.instance.removeFiles // the command does the rest: FinishUnload
+	}
+	err = errors.Join(err, d.instance.releaseGateways(), d.instance.remove(removeDir), removeLog(d.instance))
 	close(d.unloaded)
 	return err
 }

@@ -26,6 +26,9 @@ type Status struct {
 	Pending    *Pending          `json:"pending,omitempty"`
 	Clones     map[string]int    `json:"clones,omitempty"` // how many, by cloner
 	TCX        bool              `json:"tcx"`
+	// Landlock is the version by which the kernel confines the daemon to its
+	// files, 0: it does not.
+	Landlock int `json:"landlock"`
 }
 
 // InterfaceStatus is one owned interface.
@@ -53,6 +56,7 @@ func (d *Daemon) Status() (*Status, error) {
 		Persistent: d.mounted == MountShared,
 		TCX:        d.features.TCX,
 		Pending:    d.confirm.status(),
+		Landlock:   int(d.confined.Load()),
 		Clones:     d.ioctl.Count(),
 	}
 	if problem := d.pf.bootProblem(); problem != "" {

@@ -95,7 +95,10 @@ func (entry *InterfaceRecord) restore() error {
 
 // Remove removes everything of an instance that the kernel or the file system
 // holds: the netisr veth, pins, the private namespace, the folder.
-func (i Instance) Remove() error {
+func (i Instance) Remove() error { return i.remove(i.removeDir) }
+
+// remove is Remove with another way to remove the folder.
+func (i Instance) remove(removeDir func() error) error {
 	var errs []error
 	// Only the veth of an instance in this namespace is within reach; one of a
 	// namespace that is gone went with it.
@@ -104,12 +107,26 @@ func (i Instance) Remove() error {
 			errs = append(errs, netlink.LinkDel(end))
 		}
 	}
-	errs = append(errs, i.removePins(), i.removeDir())
+	errs = append(errs, i.removePins(), removeDir())
 	errs = append(errs, i.removeLeases())
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("remove instance %s: %w", i.Name, err)
 	}
 	return nil
+}
+
+// FinishUnload removes what a daemon had to leave that may let go of no mount:
+// the private namespace and the folder that holds it.
+func FinishUnload(instance Instance) error {
+	release, err := lock()
+	if err != nil {
+		return err
+	}
+	defer release()
+	if exists(instance.record()) {
+		return nil // it has been loaded again
+	}
+	return instance.removeDir()
 }
 
 // removeLeases removes the leases of a namespace, which does not outlive a

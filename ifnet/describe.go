@@ -92,9 +92,7 @@ func (i *Ioctl) describe(ifp *Ifnet, link netlink.Link, addrs []netlink.Addr) ap
 			out.Vlan = i.vlanOf(k.Clone)
 		}
 	}
-	if ifp.Type == "tuntap" || ifp.Type == "tun" {
-		out.OpenedBy = openedBy(ifp)
-	}
+	out.Tuntap = ifp.Type == "tuntap" || ifp.Type == "tun"
 	for _, addr := range addrs {
 		if a, ok := describeAddr(ifp, addr); ok {
 			out.Addresses = append(out.Addresses, a)

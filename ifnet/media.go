@@ -102,29 +102,3 @@ func (i *Ioctl) SetCapabilities(_ context.Context, r api.CapabilitiesRequest) er
 	}
 	return nil
 }
-
-// openedBy finds the process that has a tun or tap open, 0: none or not known.
-func openedBy(ifp *Ifnet) int {
-	want := "iff:\t" + ifp.Device
-	files, err := filepath.Glob("/proc/[0-9]*/fdinfo/*")
-	if err != nil {
-		return 0
-	}
-	for _, file := range files {
-		target, err := os.Readlink(strings.Replace(file, "fdinfo", "fd", 1))
-		if err != nil || target != "/dev/net/tun" {
-			continue
-		}
-		data, err := os.ReadFile(file)
-		if err != nil {
-			continue
-		}
-		for line := range strings.Lines(string(data)) {
-			if strings.TrimSpace(line) == want {
-				pid, _ := strconv.Atoi(strings.Split(file, "/")[2])
-				return pid
-			}
-		}
-	}
-	return 0
-}

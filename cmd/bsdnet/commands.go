@@ -41,15 +41,16 @@ func unload(ctx context.Context) error {
 	if asked {
 		_, err = control.Call[control.None](ctx, client, "unload", control.None{})
 	}
-	if !errors.Is(err, control.ErrDaemonDown) && !errors.Is(err, control.ErrNoInstance) {
-		if err != nil {
-			err = fmt.Errorf("unload: %w", err)
-		}
-		return err
+	done := err == nil
+	if !done && !errors.Is(err, control.ErrDaemonDown) && !errors.Is(err, control.ErrNoInstance) {
+		return fmt.Errorf("unload: %w", err)
 	}
 	instance, err := control.Current()
 	if err != nil {
 		return err
+	}
+	if done {
+		return control.FinishUnload(instance)
 	}
 	err = control.Unload(instance)
 	if asked && errors.Is(err, control.ErrNoInstance) {
@@ -139,6 +140,11 @@ func printStatus(w io.Writer, status *control.Status) {
 		fmt.Fprintf(w, "  problem: %s\n", problem)
 	}
 	fmt.Fprintf(w, "forwarding: inet %s, inet6 %s\n", onOff(status.Forwarding["inet"]), onOff(status.Forwarding["inet6"]))
+	if status.Landlock == 0 {
+		fmt.Fprintln(w, "daemon: not confined to its files: the kernel has no Landlock")
+	} else {
+		fmt.Fprintf(w, "daemon: confined to its files (Landlock %d)\n", status.Landlock)
+	}
 	if !status.Persistent {
 		fmt.Fprintln(w, "pins: private mount namespace; everything ends with the daemon")
 	}

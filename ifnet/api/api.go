@@ -184,8 +184,9 @@ type Interface struct {
 	LinkState    LinkState    `json:"link_state"`
 	Vlan         *Vlan        `json:"vlan,omitempty"`
 	Cloner       string       `json:"cloner,omitempty"` // that made it
-	OpenedBy     int          `json:"opened_by,omitempty"`
-	Owned        bool         `json:"owned"` // under bsdnet's data path
+	Tuntap       bool         `json:"tuntap,omitempty"`
+	OpenedBy     int          `json:"opened_by,omitempty"` // process that has a tun or tap open, as the asking one may know
+	Owned        bool         `json:"owned"`               // under bsdnet's data path
 	Mode         string       `json:"mode,omitempty"`
 	Data         Data         `json:"data"`
 }

@@ -1,8 +1,12 @@
 package labtest
 
 import (
+	"fmt"
+	"os"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // An epair into another namespace, pf's input on it, and tun and tap devices
@@ -22,6 +26,7 @@ func TestDevices(t *testing.T) {
 		t.Errorf("tun3:\n%s", out)
 	}
 	s.refused(s.Router, "interface tun3 already exists", "tun3 create")
+	s.opened("tun3")
 	s.ifconfig(s.Router, "tap create")
 	s.kill(s.Router)
 	s.must(s.Router, "load")
@@ -31,5 +36,32 @@ func TestDevices(t *testing.T) {
 	}
 	if out := s.ifconfig(s.Router, "-l"); strings.ContainsAny(strings.TrimSpace(strings.ReplaceAll(out, "em", "")), "t") {
 		t.Errorf("left: %s", out)
+	}
+}
+
+// opened opens a tun of the router and wants ifconfig to say who did.
+func (s *site) opened(name string) {
+	s.t.Helper()
+	err := s.Router.Do(func() error {
+		fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		request, err := unix.NewIfreq(name)
+		if err != nil {
+			return err
+		}
+		request.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI)
+		if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, request); err != nil {
+			return err
+		}
+		if out, want := s.ifconfig(s.Router, "%s", name), fmt.Sprintf("\tOpened by PID %d\n", os.Getpid()); !strings.Contains(out, want) {
+			s.t.Errorf("%s has no %q:\n%s", name, want, out)
+		}
+		return nil
+	})
+	if err != nil {
+		s.t.Error(err)
 	}
 }

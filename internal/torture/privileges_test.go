@@ -22,8 +22,8 @@ func TestPrivileges(t *testing.T) {
 				if err != nil {
 					continue // it ended
 				}
-				// net_bind_service net_admin net_raw ipc_lock dac_read_search sys_ptrace sys_admin perfmon bpf
-				for _, line := range []string{"CapEff:\t000000c000287404", "CapPrm:\t000000c000287404", "CapBnd:\t000000c000287404",
+				// net_bind_service net_admin net_raw ipc_lock dac_read_search sys_admin perfmon bpf
+				for _, line := range []string{"CapEff:\t000000c000207404", "CapPrm:\t000000c000207404", "CapBnd:\t000000c000207404",
 					"CapInh:\t0000000000000000", "CapAmb:\t0000000000000000", "NoNewPrivs:\t1"} {
 					if !strings.Contains(string(status), line+"\n") {
 						t.Errorf("%s: %s has no line %q:\n%s", when, task, line, status)
@@ -32,6 +32,10 @@ func TestPrivileges(t *testing.T) {
 			}
 		}
 		check("loaded")
+		confined := s.bsdnet("status")
+		if !strings.Contains(confined, "\ndaemon: confined to its files (Landlock ") && !strings.Contains(confined, "\ndaemon: not confined to its files: the kernel has no Landlock\n") {
+			t.Errorf("status does not say whether the daemon is confined:\n%s", confined)
+		}
 		s.bsdnet("pfctl", "-e", "-f", s.file(firstRules))
 		s.bsdnet("ifconfig", "vlan7", "create", "vlan", "7", "vlandev", "em1")
 		s.bsdnet("ifconfig", "tap7", "create")

@@ -64,6 +64,7 @@ func (e *Engine) ReadLog(ctx context.Context, m *ebpf.Map, names func(uint32) st
 	go func() {
 		var raw ringbuf.Record
 		var users owners
+		defer users.close() // it is only read
 		boot := bootTime()
 		for {
 			if err := reader.ReadInto(&raw); err != nil {

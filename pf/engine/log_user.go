@@ -3,10 +3,6 @@ package engine
 import (
 	"encoding/binary"
 	"net/netip"
-	"os"
-	"path/filepath"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -27,6 +23,8 @@ type owners struct {
 	sockets   map[socketKind]socketList
 	processes map[uint32]uint32 // inodes of sockets to processes
 	looked    time.Time
+	reader    *socketReader
+	readerErr error // why there is none: then no process is known
 }
 
 type socketKind struct{ family, protocol uint8 }
@@ -111,25 +109,23 @@ func (o *owners) process(inode uint32) (pid uint32, ok bool) {
 	if pid, ok = o.processes[inode]; ok || time.Since(o.looked) < processesAge {
 		return pid, ok
 	}
-	o.looked, o.processes = time.Now(), make(map[uint32]uint32)
-	links, err := filepath.Glob("/proc/[0-9]*/fd/*")
-	if err != nil {
-		return 0, false
+	o.looked, o.processes = time.Now(), nil
+	if o.reader == nil && o.readerErr == nil {
+		o.reader, o.readerErr = newSocketReader()
 	}
-	for _, link := range links {
-		target, err := os.Readlink(link)
-		number, isSocket := strings.CutPrefix(target, "socket:[")
-		if err != nil || !isSocket {
-			continue
-		}
-		inode, err := strconv.ParseUint(strings.TrimSuffix(number, "]"), 10, 32)
-		id, idErr := strconv.ParseUint(strings.Split(link, "/")[2], 10, 32)
-		if err == nil && idErr == nil {
-			o.processes[uint32(inode)] = uint32(id)
-		}
+	if o.reader != nil {
+		o.processes, o.readerErr = o.reader.read()
 	}
 	pid, ok = o.processes[inode]
 	return pid, ok
+}
+
+// close lets go of the list of sockets.
+func (o *owners) close() error {
+	if o.reader == nil {
+		return nil
+	}
+	return o.reader.close()
 }
 
 // packetEnds returns the local and the remote end of a TCP or UDP packet.
