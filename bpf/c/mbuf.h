@@ -119,8 +119,18 @@ inline_always int drop_input(__u32 rcvif, __u32 reason)
 	return drop(reason);
 }
 
-/* stage: go on in another stage. It comes back only if the slot is empty. */
+/*
+ * stage: go on in another stage, a constant one: the kernel makes a direct
+ * jump of it. It comes back only if the slot is empty.
+ */
 #define stage(ctx, slot)                                                       \
+	do {                                                                   \
+		bpf_tail_call_static(ctx, &protosw, slot);                     \
+		return drop(REASON_PROTOSW);                                   \
+	} while (0)
+
+/* stage_at: likewise, one that a variable tells. */
+#define stage_at(ctx, slot)                                                    \
 	do {                                                                   \
 		bpf_tail_call(ctx, &protosw, slot);                            \
 		return drop(REASON_PROTOSW);                                   \
@@ -151,22 +161,32 @@ inline_always int drop_input(__u32 rcvif, __u32 reason)
 
 /*
  * pfil_run: run a list of hooks, then the stage next. An empty list goes
- * straight on, so callers test for it first where they can go on in line.
+ * straight on, so callers test for it first where they can go on in line. pf
+ * alone, the usual case, is reached by a direct jump.
  */
 #define pfil_run(ctx, m, list, after)                                          \
 	do {                                                                   \
 		__u64 pfil_list = (list);                                      \
 		(m)->next = (after);                                           \
 		(m)->pfil = pfil_list >> 8;                                    \
-		stage(ctx, pfil_list & 0xff);                                  \
+		if (pfil_list == PF_HOOK_TEST)                                 \
+			stage(ctx, PF_HOOK_TEST);                              \
+		stage_at(ctx, pfil_list & 0xff);                               \
 	} while (0)
 
 /* pfil_continue: a hook is done with the packet and lets it go on. */
 #define pfil_continue(ctx, m)                                                  \
 	do {                                                                   \
 		__u64 pfil_list = (m)->pfil;                                   \
+		__u32 pfil_next = (m)->next;                                   \
 		(m)->pfil = pfil_list >> 8;                                    \
-		stage(ctx, pfil_list ? pfil_list & 0xff : (m)->next);          \
+		if (pfil_list)                                                 \
+			stage_at(ctx, pfil_list & 0xff);                       \
+		if (pfil_next == PROTO_IP_FORWARD)                             \
+			stage(ctx, PROTO_IP_FORWARD);                          \
+		if (pfil_next == PROTO_IP_OUTPUT)                              \
+			stage(ctx, PROTO_IP_OUTPUT);                           \
+		stage_at(ctx, pfil_next);                                      \
 	} while (0)
 
 #endif

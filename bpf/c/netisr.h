@@ -97,7 +97,7 @@ inline_always int netisr_pfil(ctx_t *ctx, struct mbuf *m, __u32 head, __u32 forw
 	hooks = cfg->pfil[head][m->dir & 1];
 	if (hooks)
 		pfil_run(ctx, m, hooks, next);
-	stage(ctx, next);
+	stage_at(ctx, next);
 }
 
 /* netisr_input: at the host's end, frames that come back from the daemon. */
