@@ -32,6 +32,7 @@ type PFPool = gen.AbiPfPool
 type PFRange = gen.AbiPfRange
 type PFChoice = gen.AbiPfChoice
 type PFStateBucket = gen.AbiPfStateBucket
+type PFFlow = gen.AbiPfFlow
 type PFState = gen.AbiPfState
 type PFStateHead = gen.AbiPfStateHead
 type PFSrcNode = gen.AbiPfSrcNode
@@ -308,6 +309,7 @@ const (
 	MNormalized   = uint32(gen.AbiMbufFlagsM_NORMALIZED)
 	MAtomic       = uint32(gen.AbiMbufFlagsM_ATOMIC)
 	MPfdesc       = uint32(gen.AbiMbufFlagsM_PFDESC)
+	MPfflow       = uint32(gen.AbiMbufFlagsM_PFFLOW)
 )
 
 const (

@@ -339,6 +339,7 @@ enum mbuf_flags {
 	M_NORMALIZED = 1 << 13,	/* pf's scrub rules have seen it */
 	M_ATOMIC = 1 << 14,	/* IPv6, with a fragment header and yet whole */
 	M_PFDESC = 1 << 15,	/* pf_pd still describes it, as it came in */
+	M_PFFLOW = 1 << 16,	/* and its state wants nothing but to let it pass */
 };
 
 /*
@@ -373,7 +374,7 @@ struct mbuf {
 	__u32 reassembly;	/* M_REASSEMBLED: by what number the daemon knows it */
 	__u32 prio;		/* 1 and the priority that it was given, 0: none */
 	__u32 pf_slot;		/* M_PFDESC: of the state that it matched on its way in */
-	__u32 spare;
+	__u32 pf_key;		/* M_PFFLOW: slot of the key that it came in with */
 };
 
 /*
@@ -443,7 +444,7 @@ struct netisr_header {
 
 /*
  * pf. A ruleset is an array of lines of 64 bytes, made by the daemon and put
- * in force with a configuration; states are slots of 128 bytes in a table that
+ * in force with a configuration; states are slots of 256 bytes in a table that
  * the daemon maps.
  */
 enum pf_limits {
@@ -801,38 +802,64 @@ struct pf_state_bucket {
 };
 
 /*
+ * The way of packets that came in with the key of a slot, both times by states
+ * that let them pass: found once, it is gone again as long as everything that
+ * it was made of is still there. Written by one CPU at a time, read by all.
+ */
+struct pf_flow {
+	__u64 lladdr;		/* struct llentry of the destination, if it is on the link */
+	__u32 version;		/* odd: being written; 0: never written */
+	__u32 id;		/* of the slot */
+	__u32 rcvif;		/* slot of the interface by which they came in */
+	__u32 config;		/* low half of the generation of the configuration */
+	__u32 fib;		/* low half of fib_generation */
+	__u32 in;		/* slots of the states, and their ids */
+	__u32 in_id;
+	__u32 out;
+	__u32 out_id;
+	__u32 nexthop;
+	__u8 naddr[2][16];	/* source and destination as they go out; with PF_STATE_NAT */
+	__be16 nport[2];
+	__u8 spare[28];
+};
+
+/*
  * A key and, unless it is an alias, the state behind it. The tag is claimed
  * and published with 64-bit atomics; the daemon frees a slot by a compare and
  * swap of it. Addresses and ports in network order, sequence numbers in host
- * order.
+ * order. What every packet touches is in the first two lines of the cache, and
+ * with a flow in the third.
  */
 struct pf_state {
 	__u64 tag;		/* 0: free; low half: hash of the key */
-	__u8 addr[2][16];
-	__be16 port[2];
-	__u8 proto;
-	__u8 af;
-	__u8 direction;		/* of the packet that made it: enum pfil_dir */
-	__u8 flags;		/* enum pf_state_flags */
-	__u32 ifslot;		/* IFNET_SLOTS: floating */
-	__u32 peer;		/* slot of the other key, or its own */
 	__u32 expire;		/* jiffies of the last packet */
-	__u8 timeout;		/* enum pf_timeout */
-	__u8 link_high;		/* and low: 1 and the slot in which its packets were found on their way out */
-	__u16 link_low;
-
+	__u32 id;		/* another one each time that a slot is taken */
 	__u32 seqlo[2];		/* of the one who made it, and of the other */
 	__u32 seqhi[2];
 	__u16 win[2];
 	__u8 wscale[2];
 	__u8 peers[2];		/* enum pf_peer_state */
+	__u8 timeout;		/* enum pf_timeout */
+	__u8 flags;		/* enum pf_state_flags */
+	__u8 direction;		/* of the packet that made it: enum pfil_dir */
+	__u8 proto;
+	__u8 af;
+	__u8 link_high;		/* and low: 1 and the slot in which its packets were found on their way out */
+	__u16 link_low;
+	__be16 port[2];
+	__u32 ifslot;		/* IFNET_SLOTS: floating */
+	__u32 peer;		/* slot of the other key, or its own */
 	__u32 rule;		/* slot of its counters */
-	__u32 creation;		/* jiffies */
-	__u32 packets[2];
+
+	__u8 addr[2][16];
+	__u64 packets[2];
 	__u64 bytes[2];
+
+	__u32 creation;		/* jiffies */
 	__u32 translation;	/* slot of the counters of the nat or rdr rule, 0: none */
 	__u16 packet_tag;	/* of its packets */
-	__u16 spare;
+	__u16 spare[3];
+	struct pf_flow flow;	/* of packets that come in with this key */
 };
 
 enum pf_state_flags {
@@ -855,7 +882,8 @@ struct pf_state_head {
 	__u64 free;		/* 1 and the first free slot, whose peer leads on alike; high half: number of changes */
 	__u64 fresh;		/* slots from here on have never been used */
 	__u64 src_nodes;	/* how many live ones there are */
-	__u64 spare[2];
+	__u64 ids;		/* given out to states */
+	__u64 spare;
 };
 
 /* What a source node is for; a state holds at most one of each. */
@@ -940,6 +968,7 @@ struct pf_status {
 	__u64 src_node_searches;
 	__u64 src_node_inserts;
 	__u64 src_limit;	/* no room for a source node */
+	__u64 flows;		/* packets that went the short way, of struct pf_flow */
 };
 
 /*

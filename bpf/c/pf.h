@@ -3,6 +3,7 @@
 #ifndef BSDNET_PF_H
 #define BSDNET_PF_H
 
+#include "pf_flow.h"
 #include "pf_icmp.h"
 #include "pf_log.h"
 #include "pf_nat.h"
@@ -79,7 +80,7 @@ inline_always void pf_turn(struct pf_pdesc *pd, const struct mbuf *m)
  */
 inline_always bool pf_stays(const struct mbuf *m, const struct pf_pdesc *pd)
 {
-	return m->dir == PFIL_IN && !pd->options && !(pd->act.flags & PFA_SCRUB);
+	return m->dir == PFIL_IN && !pd->options && !pf_scrubs(pd);
 }
 
 /* pf_rehash: the hash of a key that was turned round. */
@@ -120,13 +121,15 @@ STAGE(pf_test)
 	struct pf_state *s, *primary;
 	struct ifnet *ifp;
 	__u32 slot, now, first;
-	bool described;
+	bool described, flow;
 	__u64 states;
+	int verdict;
 
 	if (!m || !pd || !set || !head)
 		return drop(REASON_MBUF);
 	described = (m->flags & M_PFDESC) && m->dir == PFIL_OUT && !(set->flags & PF_SET_NORMALIZE);
-	m->flags &= ~M_PFDESC;
+	flow = described && (m->flags & M_PFFLOW);
+	m->flags &= ~(M_PFDESC | M_PFFLOW);
 	ifp = ifnet_slot(m->dir == PFIL_IN ? m->rcvif : m->ifp);
 	if (ifp && (ifp->if_flags & IFNET_PFSKIP))
 		pfil_continue(ctx, m);
@@ -135,6 +138,11 @@ STAGE(pf_test)
 	if (described) {
 		pf_turn(pd, m);
 		goto search;
+	}
+	if (m->dir == PFIL_IN && !(set->flags & PF_SET_NORMALIZE)) {
+		verdict = pf_flow_forward(ctx, m, pd, head, set);
+		if (verdict != PF_NOFLOW)
+			return verdict;
 	}
 	switch (pf_setup(ctx, m, pd, head->seed)) {
 	case PF_SHORT:
@@ -213,7 +221,12 @@ search:
 	if (pf_stays(m, pd)) {
 		m->flags |= M_PFDESC;
 		m->pf_slot = first;
+		m->pf_key = slot;
+		if (pf_flow_plain(m, primary, pd))
+			m->flags |= M_PFFLOW;
 	}
+	if (flow && pf_flow_plain(m, primary, pd))
+		pf_flow_record(m, pd, primary, first);
 	pf_continue(ctx, m, pd);
 }
 
@@ -249,7 +262,7 @@ inline_always __u32 pf_insert(struct pf_pdesc *pd, const struct mbuf *m, bool tr
 	__u8 side = pd->dir == PFIL_IN ? PF_STATE_WIRE : PF_STATE_STACK;
 	__u8 far = pd->dir == PFIL_IN ? PF_STATE_STACK : PF_STATE_WIRE;
 	struct pf_state *s, *other = NULL;
-	__u32 slot, alias, hash = 0;
+	__u32 slot, alias, hash = 0, id;
 	__u64 *of_rule;
 	__u8 flags = 0;
 
@@ -293,7 +306,9 @@ inline_always __u32 pf_insert(struct pf_pdesc *pd, const struct mbuf *m, bool tr
 			goto refused;
 		flags |= PF_STATE_SRC_NODE;
 	}
+	id = __sync_fetch_and_add(&head->ids, 1);
 	s->ifslot = rule_flags & PFR_IFBOUND ? pd->ifslot : IFNET_SLOTS;
+	s->id = id;
 	s->rule = rule;
 	s->translation = translation;
 	s->packet_tag = m->pf_tag;
@@ -326,6 +341,7 @@ inline_always __u32 pf_insert(struct pf_pdesc *pd, const struct mbuf *m, bool tr
 	if (other) {
 		pf_key_store(other, pd->naddr, pd->nport, pd, flags | far, slot);
 		other->ifslot = s->ifslot;
+		other->id = id;
 		pf_publish(other, hash, PF_STATE_ALIAS);
 	}
 	pf_counted(inserts);

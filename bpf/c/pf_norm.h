@@ -10,10 +10,20 @@
 #define IPTOS_LOWDELAY	0x10
 #define IPTOS_ECN_MASK	0x03
 
+/* pf_scrubs: something is to be done to the packet; a largest MSS only matters to a SYN. */
+inline_always bool pf_scrubs(const struct pf_pdesc *pd)
+{
+	__u32 flags = pd->act.flags & PFA_SCRUB;
+
+	if (pd->proto != IPPROTO_TCP || !(pd->tcp_flags & TH_SYN))
+		flags &= ~PFA_MAXMSS;
+	return flags;
+}
+
 /* pf_continue: pf lets the packet go on; first what rules want done to it is done. */
 #define pf_continue(ctx, m, pd)                                                \
 	do {                                                                   \
-		if ((pd)->act.flags & PFA_SCRUB)                               \
+		if (pf_scrubs(pd))                                             \
 			stage(ctx, PF_HOOK_SCRUB);                             \
 		pf_log_passed(ctx, m);                                         \
 		pfil_continue(ctx, m);                                         \

@@ -147,6 +147,52 @@ inline_always bool pf_reset_exact(const struct pf_state *s, const struct pf_pdes
 	       SEQ_GEQ(next + 1, pd->seq);
 }
 
+/* pf_window_holds: a segment up to end lies in the window that q opened, and acknowledges what q may have sent. */
+inline_always bool pf_window_holds(const struct pf_state *s, __u32 p, __u32 q, __u32 seq, __u32 end, __s32 skew,
+				   __u8 sws, __u8 dws)
+{
+	return SEQ_GEQ(s->seqhi[p], end) && SEQ_GEQ(seq, s->seqlo[p] - ((__u32)s->win[q] << dws)) &&
+	       skew >= -MAXACKWINDOW && skew <= (MAXACKWINDOW << sws);
+}
+
+/* pf_window_move: p sent up to end, and opened a window behind what it acknowledges. */
+inline_always void pf_window_move(struct pf_state *s, __u32 p, __u32 q, __u32 end, __u32 ack, __u32 win, __u8 sws)
+{
+	__u32 opened = win << sws;
+
+	if (s->win[p] < win)
+		s->win[p] = win;
+	if (SEQ_GT(end, s->seqlo[p]))
+		s->seqlo[p] = end;
+	if (SEQ_GEQ(ack + opened, s->seqhi[q]))
+		s->seqhi[q] = ack + (opened ? opened : 1);
+}
+
+/*
+ * pf_track_established: what pf_track_tcp says and does of a plain segment of
+ * a connection that is open on both sides; false: pf_track_tcp has to say.
+ */
+inline_always bool pf_track_established(struct pf_state *s, const struct pf_pdesc *pd, __u32 p, __u32 q)
+{
+	__u32 seq = pd->seq, end = seq + pd->data_len;
+	__u8 sws = 0, dws = 0;
+
+	p &= 1;
+	q &= 1;
+	if (s->peers[0] != PF_TCPS_ESTABLISHED || s->peers[1] != PF_TCPS_ESTABLISHED || !s->seqlo[p])
+		return false;
+	if (s->wscale[p] && s->wscale[q]) {
+		sws = s->wscale[p] & PF_WSCALE_MASK;
+		dws = s->wscale[q] & PF_WSCALE_MASK;
+	}
+	if (seq == end)
+		seq = end = s->seqlo[p];
+	if (!pf_window_holds(s, p, q, seq, end, s->seqlo[q] - pd->ack, sws, dws))
+		return false;
+	pf_window_move(s, p, q, end, pd->ack, pd->win, sws);
+	return true;
+}
+
 /*
  * pf_track_tcp: sequence numbers within the windows that both sides opened,
  * after Guido van Rooij, "Real Stateful TCP Packet Filtering in IP Filter".
@@ -206,17 +252,9 @@ inline_always enum pf_tracked pf_track_tcp(struct pf_state *s, const struct pf_p
 		seq = end = data_end = s->seqlo[p]; /* no data: be lenient */
 	skew = s->seqlo[q] - ack;
 
-	if (SEQ_GEQ(s->seqhi[p], data_end) && SEQ_GEQ(seq, s->seqlo[p] - ((__u32)s->win[q] << dws)) &&
-	    skew >= -MAXACKWINDOW && skew <= (MAXACKWINDOW << sws) &&
+	if (pf_window_holds(s, p, q, seq, data_end, skew, sws, dws) &&
 	    (!(flags & TH_RST) || pf_reset_exact(s, pd, p, q, dws, skew))) {
-		__u32 opened = win << sws;
-
-		if (s->win[p] < win)
-			s->win[p] = win;
-		if (SEQ_GT(end, s->seqlo[p]))
-			s->seqlo[p] = end;
-		if (SEQ_GEQ(ack + opened, s->seqhi[q]))
-			s->seqhi[q] = ack + (opened ? opened : 1);
+		pf_window_move(s, p, q, end, ack, win, sws);
 		if ((flags & TH_SYN) && s->peers[p] < PF_TCPS_SYN_SENT)
 			s->peers[p] = PF_TCPS_SYN_SENT;
 		if ((flags & TH_FIN) && s->peers[p] < PF_TCPS_CLOSING)
@@ -237,14 +275,7 @@ inline_always enum pf_tracked pf_track_tcp(struct pf_state *s, const struct pf_p
 	    SEQ_GEQ(s->seqhi[p] + MAXACKWINDOW, data_end) &&
 	    SEQ_GEQ(seq, s->seqlo[p] - MAXACKWINDOW)) {
 		/* A connection taken up in the middle, or at its end. */
-		__u32 opened = win << sws;
-
-		if (s->win[p] < win)
-			s->win[p] = win;
-		if (SEQ_GT(end, s->seqlo[p]))
-			s->seqlo[p] = end;
-		if (SEQ_GEQ(ack + opened, s->seqhi[q]))
-			s->seqhi[q] = ack + (opened ? opened : 1);
+		pf_window_move(s, p, q, end, ack, win, sws);
 		if ((flags & TH_FIN) && s->peers[p] < PF_TCPS_CLOSING)
 			s->peers[p] = PF_TCPS_CLOSING;
 		if (flags & TH_RST)

@@ -177,7 +177,7 @@ type AbiMbuf struct {
 	Reassembly uint32
 	Prio       uint32
 	PfSlot     uint32
-	Spare      uint32
+	PfKey      uint32
 }
 
 type AbiMbufFlags uint32
@@ -199,6 +199,7 @@ const (
 	AbiMbufFlagsM_NORMALIZED    AbiMbufFlags = 8192
 	AbiMbufFlagsM_ATOMIC        AbiMbufFlags = 16384
 	AbiMbufFlagsM_PFDESC        AbiMbufFlags = 32768
+	AbiMbufFlagsM_PFFLOW        AbiMbufFlags = 65536
 )
 
 type AbiNd6Key struct {
@@ -373,6 +374,24 @@ type AbiPfFlags uint32
 const (
 	AbiPfFlagsPF_AUDIT AbiPfFlags = 1
 )
+
+type AbiPfFlow struct {
+	_       structs.HostLayout
+	Lladdr  uint64
+	Version uint32
+	Id      uint32
+	Rcvif   uint32
+	Config  uint32
+	Fib     uint32
+	In      uint32
+	InId    uint32
+	Out     uint32
+	OutId   uint32
+	Nexthop uint32
+	Naddr   [2][16]uint8
+	Nport   [2]uint16
+	Spare   [28]uint8
+}
 
 type AbiPfHook uint32
 
@@ -759,30 +778,32 @@ const (
 type AbiPfState struct {
 	_           structs.HostLayout
 	Tag         uint64
-	Addr        [2][16]uint8
-	Port        [2]uint16
-	Proto       uint8
-	Af          uint8
-	Direction   uint8
-	Flags       uint8
-	Ifslot      uint32
-	Peer        uint32
 	Expire      uint32
-	Timeout     uint8
-	LinkHigh    uint8
-	LinkLow     uint16
+	Id          uint32
 	Seqlo       [2]uint32
 	Seqhi       [2]uint32
 	Win         [2]uint16
 	Wscale      [2]uint8
 	Peers       [2]uint8
+	Timeout     uint8
+	Flags       uint8
+	Direction   uint8
+	Proto       uint8
+	Af          uint8
+	LinkHigh    uint8
+	LinkLow     uint16
+	Port        [2]uint16
+	Ifslot      uint32
+	Peer        uint32
 	Rule        uint32
-	Creation    uint32
-	Packets     [2]uint32
+	Addr        [2][16]uint8
+	Packets     [2]uint64
 	Bytes       [2]uint64
+	Creation    uint32
 	Translation uint32
 	PacketTag   uint16
-	Spare       uint16
+	Spare       [3]uint16
+	Flow        AbiPfFlow
 }
 
 type AbiPfStateBucket struct {
@@ -812,7 +833,8 @@ type AbiPfStateHead struct {
 	Free     uint64
 	Fresh    uint64
 	SrcNodes uint64
-	Spare    [2]uint64
+	Ids      uint64
+	Spare    uint64
 }
 
 type AbiPfStateNodes struct {
@@ -857,6 +879,7 @@ type AbiPfStatus struct {
 	SrcNodeSearches uint64
 	SrcNodeInserts  uint64
 	SrcLimit        uint64
+	Flows           uint64
 }
 
 type AbiPfTableCount uint32

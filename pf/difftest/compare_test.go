@@ -446,7 +446,7 @@ func (x *trial) compareState(got *bpf.PFState, want *reference.State) {
 		Window           [2]uint16
 		Scale            [2]uint8
 		Timeout          conf.Timeout
-		Packets          [2]uint32
+		Packets          [2]uint64
 		Bytes            [2]uint64
 		Direction        conf.Direction
 		Interface        uint32
@@ -474,7 +474,7 @@ func (x *trial) compareState(got *bpf.PFState, want *reference.State) {
 		if p.ScaleOffered {
 			w.Scale[i] = 0x80 | p.Scale
 		}
-		w.Packets[i] = uint32(want.Packets[i])
+		w.Packets[i] = want.Packets[i]
 	}
 	if g != w {
 		x.fail("state %v -> %v (%d) is\n  %+v\nwant\n  %+v", want.Wire, want.Stack, want.Protocol, g, w)

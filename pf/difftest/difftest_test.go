@@ -35,7 +35,7 @@ var constructs = []string{
 	"tag", "tagged", "! tagged", "anchor", "anchor quick", "anchor wildcard",
 	"keep state", "no state", "sloppy", "if-bound", "allow-opts", "return",
 	"scrub", "no scrub", "no-df", "min-ttl", "max-mss", "set-tos", "fragment to reassemble", "fragment with df",
-	"timeout of a rule", "max states of a rule",
+	"timeout of a rule", "max states of a rule", "short way of a flow",
 	"nat", "nat pass", "no nat", "rdr", "no rdr", "bitmask", "static-port", "binat", "no binat", "round-robin", "random", "source-hash",
 	"sticky-address of a known source", "sticky-address of a new source",
 	"pool of (interface)", "pool of <table>", "pool of a list", "next address for a free port",
@@ -84,7 +84,9 @@ func TestDifferential(t *testing.T) {
 				x := r.begin(build, g.ruleset())
 				defer x.end()
 				trees += btoi(x.trees)
+				before := r.flows()
 				g.traffic(x, packets, kinds)
+				uses["short way of a flow"] += int(r.flows() - before)
 				for construct, n := range x.firewall.Uses {
 					uses[construct] += n
 				}
@@ -101,6 +103,9 @@ func TestDifferential(t *testing.T) {
 		}
 	}
 	fmt.Printf("%d of %d programs have decision trees\n", trees, 2*done)
+	if uses["short way of a flow"] == 0 {
+		t.Error("no packet went the short way")
+	}
 	for _, name := range constructs {
 		if done >= longRulesets && failures == 0 && uses[name] < longUses {
 			t.Errorf("%s took part %d times, want at least %d", name, uses[name], longUses)

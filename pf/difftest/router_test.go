@@ -260,6 +260,15 @@ func (r *router) startClock() (err error) {
 	return nil
 }
 
+// flows is how many packets went the short way.
+func (r *router) flows() uint64 {
+	status, err := r.engine.Status()
+	if err != nil {
+		r.Fatal(err)
+	}
+	return status.Flows
+}
+
 func (r *router) jiffies() uint32 {
 	now, err := r.ticks.Run(&ebpf.RunOptions{Data: make([]byte, 64)})
 	if err != nil {

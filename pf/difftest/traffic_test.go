@@ -43,11 +43,14 @@ var scripts = map[string][]segment{
 	"reset by server":   {client(syn, 0), server(syn|ack, 0), client(ack, 0), server(push|ack, 50), server(rst|ack, 0), client(ack, 0)},
 	"closed by server": {client(syn, 0), server(syn|ack, 0), client(ack, 0), server(fin|ack, 5), client(push|ack, 40), server(ack, 0), client(fin|ack, 0),
 		server(ack, 0)},
+	"long talk": {client(syn, 0), server(syn|ack, 0), client(ack, 0), client(push|ack, 100), server(ack, 0), client(push|ack, 200), server(ack, 0),
+		server(push|ack, 1300), client(ack, 0), server(push|ack, 1300), server(push|ack, 700), client(ack, 0), client(ack, 0), client(push|ack, 10),
+		server(push|ack, 90), client(push|ack, 80), server(push|ack, 70), client(ack, 0), client(fin|ack, 0), server(fin|ack, 0), client(ack, 0)},
 	"one side seen": {client(syn, 0), client(ack, 0), client(push|ack, 10), client(fin|ack, 0), client(ack, 0)},
 }
 
 var scriptNames = []string{"whole connection", "port reuse", "answer first", "simultaneous open", "taken up midway", "refused",
-	"reset by client", "reset by server", "closed by server", "one side seen"}
+	"reset by client", "reset by server", "closed by server", "one side seen", "long talk"}
 
 // peer is an end of a flow.
 type peer struct {
@@ -121,7 +124,7 @@ func (g *generator) flow(x *trial) *flow {
 		if f.name == "" {
 			f.name = "datagrams"
 		}
-		for range 2 + g.IntN(6) {
+		for range 2 + g.IntN(10) {
 			f.script = append(f.script, segment{server: g.chance(40), data: g.IntN(60)})
 		}
 		f.script[0].server = g.chance(5)

@@ -59,6 +59,7 @@ func (e *Engine) adopt(c *Connection) bool {
 		atomic.AddUint64(count, ^uint64(0))
 		return false
 	}
+	s.Id = uint32(atomic.AddUint64(&e.head.Values[0].Ids, 1) - 1)
 	s.Peer, s.Creation = slot, e.clock.jiffies()
 	s.Expire = s.Creation
 	place := &e.states.slots.Values[slot]

@@ -66,7 +66,7 @@ type StateInfo struct {
 	State        string    `json:"state"`
 	AgeSeconds   int       `json:"ageSeconds"`
 	Expires      int       `json:"expiresSeconds"`
-	Packets      [2]uint32 `json:"packets"`
+	Packets      [2]uint64 `json:"packets"`
 	Bytes        [2]uint64 `json:"bytes"`
 	// Rule and Identity are of the rule that made it.
 	Rule     int    `json:"rule"`

@@ -126,7 +126,7 @@ type State struct {
 	SeqLo       [2]uint32
 	SeqHi       [2]uint32
 	WScale      [2]uint8
-	Packets     [2]uint32
+	Packets     [2]uint64
 	Bytes       [2]uint64
 	Age         time.Duration
 	Expires     time.Duration
