@@ -34,6 +34,7 @@ var (
 	metricPFPending = prometheus.NewDesc("bsdnet_change_unconfirmed", "1 if a change awaits confirmation.", nil, nil)
 	metricPFStates  = prometheus.NewDesc("pf_states", "Entries of the state table.", nil, nil)
 	metricPFLimit   = prometheus.NewDesc("pf_limit", "Hard limits of pf.", []string{"pool"}, nil)
+	metricPFFlows   = prometheus.NewDesc("bsdnet_pf_flow_packets_total", "Packets that went the short way of established ones.", nil, nil)
 	metricPFTable   = prometheus.NewDesc("pf_state_table_total", "Searches, inserts and removals of the state table.", []string{"operation"}, nil)
 	metricPFCounter = prometheus.NewDesc("pf_counter_total", "Counters of pfctl -s info.", []string{"counter"}, nil)
 )
@@ -98,6 +99,7 @@ func (m metrics) Collect(out chan<- prometheus.Metric) {
 	for _, c := range info.States {
 		counter(metricPFTable, c.Count, c.Name)
 	}
+	counter(metricPFFlows, info.Flows)
 	for _, c := range info.Counters {
 		counter(metricPFCounter, c.Count, strings.ReplaceAll(c.Name, "-", "_"))
 	}

@@ -42,7 +42,7 @@ func loadCommand() *cli.Command {
 			&cli.StringFlag{Name: "mode", Value: "auto", Usage: "build to use: auto, xdp (native) or tc"},
 			&cli.BoolFlag{Name: "takeover", Usage: "load also where Linux filters or translates forwarded packets, and replace other XDP programs"},
 			&cli.StringFlag{Name: "pf-dialect", Usage: "whose pf.conf pf speaks: freebsd, openbsd or dragonfly; as pf_dialect in rc.conf"},
-			&cli.UintFlag{Name: "states", Usage: "make pf's table large enough for `N` states (set limit states); 256 bytes each"},
+			&cli.UintFlag{Name: "states", Usage: "make pf's table large enough for `N` states (set limit states); 512 bytes each"},
 			&cli.BoolFlag{Name: "boot", Usage: "fail closed: with pf_enable, block by the built-in policy until pf_rules is loaded; interfaces may come later"},
 			&cli.BoolFlag{Name: "foreground", Usage: "stay in the foreground; for service managers (Type=notify)"},
 		},

@@ -231,6 +231,7 @@ type Info struct {
 	SrcNodes int       `json:"srcNodeEntries"`
 	Sources  []Counter `json:"srcNodes"`
 	States   []Counter `json:"states"`
+	Flows    uint64    `json:"flowPackets"` // that went the short way of established packets
 	Counters []Counter `json:"counters"`
 	Limits   []Counter `json:"limitCounters"`
 	// Interface is that of set loginterface.
@@ -261,6 +262,7 @@ func (e *Engine) Info(running bool) (*Info, error) {
 		Interface: stats,
 		Running:   running, Seconds: int(time.Since(since).Seconds()), Debug: options.Debug, HostID: fmt.Sprintf("0x%08x", e.CreatorID()), Entries: count,
 		States: []Counter{{"searches", status.Searches}, {"inserts", status.Inserts}, {"removals", status.Inserts - min(count, status.Inserts)}},
+		Flows:  status.Flows,
 		Counters: []Counter{
 			{"match", status.Match}, {"bad-offset", status.BadOffset}, {"fragment", status.Fragment}, {"short", status.TooShort},
 			{"normalize", status.Normalize}, {"memory", status.Memory}, {"bad-timestamp", 0}, {"congestion", 0},
