@@ -114,16 +114,17 @@ func (p *parser) rule(s *ruleSpec) []*Rule {
 	}
 	decideFamily(s.fromTo.src.hosts, &base.Family)
 	decideFamily(s.fromTo.dst.hosts, &base.Family)
-	e := p.expansion(base, s)
-	if !p.applyRoute(&e, &s.filter) || !p.applyDivert(&e.base, &s.filter) {
+	e := &p.expanded
+	*e = p.expansion(base, s)
+	if !p.applyRoute(e, &s.filter) || !p.applyDivert(&e.base, &s.filter) {
 		return nil
 	}
 	if p.dialect == OpenBSD {
 		e.nat, e.rdr, e.binat = s.filter.nat, s.filter.rdr, s.filter.binat
-	} else if !p.applyTranslation(&e, &s.filter) {
+	} else if !p.applyTranslation(e, &s.filter) {
 		return nil
 	}
-	return p.expand(&e)
+	return p.expand(e)
 }
 
 func (p *parser) baseRule(s *ruleSpec) Rule {

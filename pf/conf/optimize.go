@@ -2,6 +2,8 @@ package conf
 
 import (
 	"fmt"
+	"hash/maphash"
+	"slices"
 	"strings"
 )
 
@@ -117,13 +119,13 @@ type ruleKey struct {
 	nat, rdr, route string
 }
 
-// key makes a key of a rule from which clear has removed fields.
-func key(r *Rule, clear func(*Rule)) ruleKey {
-	k := ruleKey{rule: *r, nat: r.Nat.key(), rdr: r.Rdr.key(), route: r.Route.key()}
+// set makes it the key of a rule from which clear has removed fields. Keys are
+// large: one is used for all rules of a loop.
+func (k *ruleKey) set(r *Rule, clear func(*Rule)) {
+	*k = ruleKey{rule: *r, nat: r.Nat.key(), rdr: r.Rdr.key(), route: r.Route.key()}
 	k.rule.Nat, k.rule.Rdr, k.rule.Route, k.rule.Anchor = nil, nil, nil, nil
 	k.rule.Number, k.rule.Pos = 0, Position{}
 	clear(&k.rule)
-	return k
 }
 
 // key is a text that is equal for equal pools.
@@ -162,17 +164,18 @@ func movable(r *Rule) {
 // rule that matches decides, or the first with quick, and all do the same.
 func superblocks(rules []*Rule) [][]*Rule {
 	var blocks [][]*Rule
-	var first ruleKey
+	var first, k ruleKey
 	for _, r := range rules {
+		k.set(r, movable)
 		if n := len(blocks); n > 0 {
 			head := blocks[n-1][0]
-			if !r.barrier() && sameGroup(head, r) && key(r, movable) == first && !head.barrier() {
+			if !r.barrier() && sameGroup(head, r) && k == first && !head.barrier() {
 				blocks[n-1] = append(blocks[n-1], r)
 				continue
 			}
 		}
 		blocks = append(blocks, []*Rule{r})
-		first = key(r, movable)
+		first = k
 	}
 	return blocks
 }
@@ -203,8 +206,9 @@ func removeCovered(rules []*Rule) []*Rule {
 	classes := make(map[ruleKey]int)
 	class := make([]int, len(rules))
 	sizes := make(map[int]int)
+	var k ruleKey
 	for i, r := range rules {
-		k := key(r, coverable)
+		k.set(r, coverable)
 		n, ok := classes[k]
 		if !ok {
 			n = len(classes)
@@ -257,14 +261,18 @@ func without(rules []*Rule, gone []bool) []*Rule {
 }
 
 func removeDuplicates(rules []*Rule) []*Rule {
-	seen := make(map[ruleKey]bool, len(rules))
+	seed := maphash.MakeSeed()
+	seen := make(map[uint64][]*Rule, len(rules))
 	var left []*Rule
+	var k, other ruleKey
 	for _, r := range rules {
-		k := key(r, func(*Rule) {})
-		if !seen[k] {
-			seen[k] = true
-			left = append(left, r)
+		k.set(r, func(*Rule) {})
+		hash := maphash.Comparable(seed, k)
+		if slices.ContainsFunc(seen[hash], func(r *Rule) bool { other.set(r, func(*Rule) {}); return other == k }) {
+			continue
 		}
+		seen[hash] = append(seen[hash], r)
+		left = append(left, r)
 	}
 	return left
 }

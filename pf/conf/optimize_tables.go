@@ -30,8 +30,9 @@ func (z *optimizer) combine(a *Anchor, rules []*Rule) []*Rule {
 	mergeable := func(r *Rule) { r.Src.Addr, r.Dst.Addr = Addr{}, Addr{} }
 	groups := make(map[ruleKey]int)
 	var members []*mergeGroup
+	var k ruleKey
 	for i, r := range rules {
-		k := key(r, mergeable)
+		k.set(r, mergeable)
 		n, ok := groups[k]
 		if !ok {
 			n = len(members)

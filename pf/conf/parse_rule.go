@@ -58,7 +58,8 @@ type divertSpec struct {
 
 // ruleStatement parses a pass, block or match rule.
 func (p *parser) ruleStatement(s *Statement, word string) {
-	var r ruleSpec
+	r := &p.spec
+	*r = ruleSpec{}
 	r.action = p.action(word)
 	r.direction = p.direction()
 	r.log, r.quick = p.logQuick()
@@ -71,7 +72,7 @@ func (p *parser) ruleStatement(s *Statement, word string) {
 	if p.failed {
 		return
 	}
-	s.Rules = p.rule(&r)
+	s.Rules = p.rule(r)
 }
 
 // filterOptions parses options until there is none.

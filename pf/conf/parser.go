@@ -78,6 +78,9 @@ type parser struct {
 	out      *Ruleset
 	complete bool // all rules were read
 	builder
+	// Of the rule in hand; here, so that not every rule leaves two on the heap.
+	spec     ruleSpec
+	expanded expansion
 }
 
 // fail reports an error that ends the statement.

@@ -5,6 +5,7 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -168,6 +169,7 @@ func (e *NotEnforcedError) Unwrap() []error { return e.Errs }
 type environment struct {
 	*Engine
 	used    map[program.Identity]bool
+	given   *[]uint32 // slots that rules got just now, with what others counted there
 	options *conf.Options
 }
 
@@ -198,9 +200,7 @@ func (v environment) Counters(identity program.Identity) (uint32, error) {
 	default:
 		return 0, fmt.Errorf("more than %d rules", bpf.PFRules-1)
 	}
-	if err := v.clearRule(slot); err != nil {
-		return 0, err
-	}
+	*v.given = append(*v.given, slot)
 	v.counters[identity] = slot
 	return slot, nil
 }
@@ -223,11 +223,15 @@ func (e *Engine) LoadPart(rs *conf.Ruleset, renew func(*conf.Table) bool) ([]pro
 func keepTables(*conf.Table) bool { return false }
 
 func (e *Engine) load(rs *conf.Ruleset, renew func(*conf.Table) bool) ([]program.Warning, error) {
-	env := environment{Engine: e, used: make(map[program.Identity]bool), options: &rs.Options}
+	env := environment{Engine: e, used: make(map[program.Identity]bool), given: new([]uint32), options: &rs.Options}
 	compiled, errs := program.Compile(rs, env)
 	if len(errs) > 0 {
 		e.forget(env.used, false)
 		return nil, &NotEnforcedError{errs}
+	}
+	if err := e.clearRules(*env.given); err != nil {
+		e.forget(env.used, false)
+		return nil, err
 	}
 	if n := len(compiled.Lines); n > int(bpf.PFRulesetLines) {
 		e.forget(env.used, false)
@@ -416,17 +420,23 @@ func (e *Engine) RuleCounters(slot uint32) (sum RuleCounters, err error) {
 	return sum, nil
 }
 
-// clearRule sets the counters in a slot to zero.
-func (e *Engine) clearRule(slot uint32) error {
+// clearRules sets the counters in slots to zero.
+func (e *Engine) clearRules(slots []uint32) error {
 	cpus := ebpf.MustPossibleCPU()
-	if err := e.maps.RuleCounts.Put(slot, make([]bpf.PFRuleCounters, cpus)); err != nil {
-		return fmt.Errorf("clear counters: %w", err)
-	}
-	if err := e.maps.RuleEvals.Put(slot, make([]uint64, cpus)); err != nil {
-		return fmt.Errorf("clear counters: %w", err)
+	for part := range slices.Chunk(slots, countersBatch) {
+		_, err := e.maps.RuleCounts.BatchUpdate(part, make([]bpf.PFRuleCounters, cpus*len(part)), nil)
+		if err == nil {
+			_, err = e.maps.RuleEvals.BatchUpdate(part, make([]uint64, cpus*len(part)), nil)
+		}
+		if err != nil {
+			return fmt.Errorf("clear counters: %w", err)
+		}
 	}
 	return nil
 }
+
+// countersBatch is how many rules are cleared by one system call.
+const countersBatch = 4096
 
 // Status returns the counters of pf.
 func (e *Engine) Status() (sum bpf.PFStatus, err error) {

@@ -227,6 +227,7 @@ func (e *Engine) ZeroRules(path string, recurse bool) error {
 	if err != nil {
 		return err
 	}
+	var slots []uint32
 	anchor.Walk(func(a *conf.Anchor) {
 		if a != anchor && !recurse {
 			return
@@ -234,12 +235,12 @@ func (e *Engine) ZeroRules(path string, recurse bool) error {
 		for _, nat := range []bool{false, true} {
 			for _, rules := range ruleLists(a, nat) {
 				for _, r := range rules {
-					if compiled := v.compiled[r]; compiled != nil && err == nil {
-						err = e.clearRule(compiled.Counters)
+					if compiled := v.compiled[r]; compiled != nil {
+						slots = append(slots, compiled.Counters)
 					}
 				}
 			}
 		}
 	})
-	return err
+	return e.clearRules(slots)
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"math"
 	"slices"
+	"sync"
 	"unsafe"
 
 	"github.com/bsdnet/bsdnet/bpf"
@@ -202,6 +203,8 @@ func (p *Program) trees(rules []bpf.PFRule, line uint32, first bool, ext func(li
 	at := uint32(len(p.Lines))
 	roots := [4]bpf.PFRoots{}
 	f := &forest{shared: make(map[string]uint32), first: at + uint32(len(roots))}
+	var grown [4][bpf.PFTreeParts]*node
+	var growing sync.WaitGroup
 	for family, six := range []bool{false, true} {
 		for direction, bit := range []uint32{bpf.PfrIn, bpf.PfrOut} {
 			var parts [bpf.PFTreeParts][]*treeRule
@@ -213,12 +216,20 @@ func (p *Program) trees(rules []bpf.PFRule, line uint32, first bool, ext func(li
 				t := ruleBox(r, ext(r.Ext), six)
 				parts[t.part()] = append(parts[t.part()], &t)
 			}
-			row := &roots[2*family+direction]
+			row := 2*family + direction
 			for part, members := range parts {
 				if len(members) > 0 {
-					row.Root[part] = f.place(grow(members, everything(), 0))
-					row.Rank[part] = members[0].Skip
+					roots[row].Rank[part] = members[0].Skip
+					growing.Go(func() { grown[row][part] = grow(members, everything(), 0) })
 				}
+			}
+		}
+	}
+	growing.Wait()
+	for row := range grown {
+		for part, root := range grown[row] {
+			if root != nil {
+				roots[row].Root[part] = f.place(root)
 			}
 		}
 	}
