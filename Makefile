@@ -40,11 +40,13 @@ test-short: build
 test-diff:
 	cd pf/difftest && BSDNET_DIFF_RULESETS=$(or $(RULESETS),10000) $(GO) test -count=1 -timeout 3h -run TestDifferential
 
-# The daemon killed, rulesets replaced under traffic and the like, at length:
-# about two hours. KILLS, in each of both builds; the other lengths are flags of
-# the tests.
+# The daemon killed, rulesets replaced under traffic, packets that no sender
+# means and the like, at length: about three hours. KILLS, in each of both
+# builds; the other lengths are flags of the tests.
 torture: build
 	$(GO) test -count=1 -v -timeout 5h ./internal/torture -kills $(or $(KILLS),250) -reload-time 5m -flood-time 20s -live-frames 5000000
+	$(GO) test -count=1 -v -timeout 2h -run 'TestMutated|TestDay' ./pf/difftest -mutations $(or $(MUTATIONS),1000000)
+	$(GO) test -count=1 -v -run TestDay ./route
 
 # Loads every program on Debian's 6.1 kernel.
 vm: build

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -107,55 +108,120 @@ func (s *site) floodKinds() map[string]func() ([]byte, func(*rand.Rand, []byte))
 	}
 }
 
+// cpu is how long the daemon has run on all CPUs so far.
+func (s *site) cpu() time.Duration {
+	s.Helper()
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.daemon()))
+	if err != nil {
+		s.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(stat), ") ")
+	var user, system int64
+	for i, field := range strings.Fields(rest) {
+		switch i {
+		case 11:
+			user, err = strconv.ParseInt(field, 10, 64)
+		case 12:
+			system, err = strconv.ParseInt(field, 10, 64)
+		}
+		if err != nil {
+			s.Fatal(err)
+		}
+	}
+	const tick = 10 * time.Millisecond // USER_HZ
+	return time.Duration(user+system) * tick
+}
+
+// commands runs commands that look until the time of a flood is over, and
+// returns how long the slowest took.
+func (s *site) commands() (slowest time.Duration) {
+	for end := time.Now().Add(*floodTime); time.Now().Before(end); {
+		for _, args := range [][]string{{"pfctl", "-si"}, {"status"}, {"netstat", "-rn"}} {
+			start := time.Now()
+			_, _ = s.run(args...) // status may say degraded
+			slowest = max(slowest, time.Since(start))
+		}
+	}
+	return slowest
+}
+
+// under floods while something runs and returns the frames sent.
+func (s *site) under(w *wire, kind func() ([]byte, func(*rand.Rand, []byte)), do func()) uint64 {
+	frame, change := kind()
+	f := &flood{}
+	done := make(chan struct{})
+	go func() { f.run(w, frame, change); close(done) }()
+	do()
+	f.stop.Store(true)
+	<-done
+	return f.sent.Load()
+}
+
+// daemonShare is how much of one CPU the daemon may take in a flood.
+const daemonShare = 0.6
+
 // While somebody floods, those who are let in go on, commands answer, and the
-// daemon does not grow.
+// daemon neither grows nor takes the machine.
 func TestFlood(t *testing.T) {
 	eachMode(t, func(t *testing.T, s *site) {
 		s.bsdnet("pfctl", "-e", "-f", s.file("set reassemble yes\nset limit states 20000\n"+firstRules))
-		got := s.transfer(5000)
-		rate := func(during func()) float64 {
-			start, first := time.Now(), got.Load()
-			during()
-			return float64(got.Load()-first) / time.Since(start).Seconds()
-		}
+		rate := s.rates()
 		w := s.wire(s.Left)
-		commands := func() (slowest time.Duration) {
-			for end := time.Now().Add(*floodTime); time.Now().Before(end); {
-				for _, args := range [][]string{{"pfctl", "-si"}, {"status"}, {"netstat", "-rn"}} {
-					start := time.Now()
-					_, _ = s.run(args...) // status may say degraded
-					slowest = max(slowest, time.Since(start))
-				}
-			}
-			return slowest
-		}
 		time.Sleep(time.Second)
 		var calm time.Duration
-		alone := rate(func() { calm = commands() })
+		alone := rate(func() { calm = s.commands() })
 		t.Logf("%s: without a flood: %.0f Mbit/s, slowest command %v", s.mode, alone*8/1e6, calm.Round(time.Millisecond))
 		for name, kind := range s.floodKinds() {
-			frame, change := kind()
-			before := s.rss()
-			f := &flood{}
-			done := make(chan struct{})
-			go func() { f.run(w, frame, change); close(done) }()
+			before, start, began := s.rss(), s.cpu(), time.Now()
 			var slowest time.Duration
-			under := rate(func() { slowest = commands() })
-			f.stop.Store(true)
-			<-done
-			after := s.rss()
-			t.Logf("%s: %s: %d frames in %v (%.0f kpps): transfer at %.0f %% (%.0f Mbit/s), slowest command %v, daemon %d KiB, %+d",
-				s.mode, name, f.sent.Load(), *floodTime, float64(f.sent.Load())/floodTime.Seconds()/1e3,
-				100*under/alone, under*8/1e6, slowest.Round(time.Millisecond), after, after-before)
+			var sent uint64
+			under := rate(func() { sent = s.under(w, kind, func() { slowest = s.commands() }) })
+			after, share := s.rss(), (s.cpu()-start).Seconds()/time.Since(began).Seconds()
+			t.Logf("%s: %s: %d frames in %v (%.0f kpps): transfer at %.0f %% (%.0f Mbit/s), slowest command %v, daemon %.0f %% of a CPU, %d KiB, %+d",
+				s.mode, name, sent, *floodTime, float64(sent)/floodTime.Seconds()/1e3,
+				100*under/alone, under*8/1e6, slowest.Round(time.Millisecond), 100*share, after, after-before)
 			if slowest > max(time.Second, 5*calm) {
 				t.Errorf("%s: a command took %v", name, slowest)
 			}
 			if after-before > 64<<10 {
 				t.Errorf("%s: the daemon grew from %d to %d KiB", name, before, after)
 			}
+			if share > daemonShare {
+				t.Errorf("%s: the daemon took %.0f %% of a CPU, want at most %.0f", name, 100*share, 100*daemonShare)
+			}
 			if under == 0 {
 				t.Errorf("%s: the transfer stands still", name)
 			}
 		}
 	})
+}
+
+// What the same floods do to a transfer through Linux without bsdnet, so that
+// the share of senders and generator, which have the same CPUs, is known.
+func TestFloodLinux(t *testing.T) {
+	s := newSite(t, plainLinux)
+	rate := s.rates()
+	w := s.wire(s.Left)
+	calm := func() { time.Sleep(*floodTime) }
+	time.Sleep(time.Second)
+	alone := rate(calm)
+	t.Logf("without a flood: %.0f Mbit/s", alone*8/1e6)
+	for name, kind := range s.floodKinds() {
+		var sent uint64
+		under := rate(func() { sent = s.under(w, kind, calm) })
+		t.Logf("linux: %s: %d frames in %v (%.0f kpps): transfer at %.0f %% (%.0f Mbit/s)",
+			name, sent, *floodTime, float64(sent)/floodTime.Seconds()/1e3, 100*under/alone, under*8/1e6)
+	}
+}
+
+// rates begins a transfer; the function that it returns says how fast that is
+// while something runs, in bytes a second.
+func (s *site) rates() func(during func()) float64 {
+	s.Helper()
+	got := s.transfer(5000)
+	return func(during func()) float64 {
+		start, first := time.Now(), got.Load()
+		during()
+		return float64(got.Load()-first) / time.Since(start).Seconds()
+	}
 }

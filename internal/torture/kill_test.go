@@ -3,6 +3,7 @@ package torture
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -96,7 +97,7 @@ func TestKill(t *testing.T) {
 		f := s.flow()
 		s.bsdnet("pfctl", "-e", "-f", one)
 		client, server := s.connect(5000)
-		before := s.settled()
+		before, ever := s.settled(), s.objects()
 		counts, hit, mixtures, lostStates, leaks, tables := make(map[string]int), 0, 0, 0, 0, 0
 		first := random.IntN(len(deeds))
 		for n := range *kills {
@@ -123,13 +124,18 @@ func TestKill(t *testing.T) {
 			counts[d.name]++
 			if d.name == "unload" {
 				s.afterUnload(n)
+				if left := leftOver(ever, nil); left != nil {
+					leaks++
+					t.Errorf("kill %d, in unload: left in the kernel: %v", n, left)
+				}
+				ever = nil
 				s.load()
 				s.forward()
 				s.bsdnet("pfctl", "-e", "-f", one)
 				client.Close()
 				server.Close()
 				client, server = s.connect(5001 + n)
-				before = s.settled() // the netisr veth has another index
+				before, ever = s.settled(), s.objects() // the netisr veth has another index
 				continue
 			}
 			// The fast path alone, and then with the next daemon.
@@ -162,12 +168,22 @@ func TestKill(t *testing.T) {
 				leaks++
 				t.Errorf("kill %d, in %s: %s", n, d.name, leaked)
 			}
+			held := s.objects()
+			if left := leftOver(ever, held); left != nil {
+				leaks++
+				t.Errorf("kill %d, in %s: left in the kernel: %v", n, d.name, left)
+			}
+			maps.Copy(ever, held)
 			if d.name == "clone create" { // one for the next deed
 				s.bsdnet("ifconfig", "vlan7", "create", "vlan", "7", "vlandev", "em1")
 			}
 		}
 		s.bsdnet("unload")
 		s.nothingLeft()
+		if left := leftOver(ever, nil); left != nil {
+			leaks++
+			t.Errorf("after unload: left in the kernel: %v", left)
+		}
 		t.Logf("%s: killed %d times (%d while a process was there) in %v: %d mixtures, %d lost states, %d torn tables, %d leaks",
 			s.mode, *kills, hit, counts, mixtures, lostStates, tables, leaks)
 	})

@@ -20,8 +20,11 @@ import (
 type site struct {
 	*lab.Line
 	testing.TB
-	mode string // "tc" or "xdp"
+	mode string // "tc", "xdp" or plainLinux
 }
+
+// plainLinux is a router without bsdnet, to compare with.
+const plainLinux = "linux"
 
 func eachMode(t *testing.T, test func(t *testing.T, s *site)) {
 	t.Helper()
@@ -48,6 +51,10 @@ func newSite(t testing.TB, mode string) *site {
 				t.Fatal(err)
 			}
 		}
+	}
+	if mode == plainLinux {
+		s.Router.MustRun(t, "sysctl", "-q", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
+		return s
 	}
 	s.load()
 	t.Cleanup(func() {
