@@ -16,6 +16,7 @@ type ARPKey = gen.AbiArpKey
 type Nd6Key = gen.AbiNd6Key
 type Llentry = gen.AbiLlentry
 type VlanKey = gen.AbiVlanKey
+type PFScrubbed = gen.AbiPfScrubbed
 type Mbuf = gen.AbiMbuf
 type NetisrMeta = gen.AbiNetisrMeta
 type NetisrHeader = gen.AbiNetisrHeader

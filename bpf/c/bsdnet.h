@@ -342,6 +342,12 @@ enum mbuf_flags {
 	M_PFFLOW = 1 << 16,	/* and its state wants nothing but to let it pass */
 };
 
+/* The scrub rule that matched a packet. */
+struct pf_scrubbed {
+	__u32 rule;		/* slot of its counters, 0: none */
+	__u32 line;		/* of its struct pf_rule_actions, 0: none */
+};
+
 /*
  * What the stages tell each other about the packet in hand; one for each CPU
  * and build. Offsets count from the start of the frame.
@@ -375,6 +381,7 @@ struct mbuf {
 	__u32 prio;		/* 1 and the priority that it was given, 0: none */
 	__u32 pf_slot;		/* M_PFDESC: of the state that it matched on its way in */
 	__u32 pf_key;		/* M_PFFLOW: slot of the key that it came in with */
+	struct pf_scrubbed scrub[2];	/* by scrub rules; in, out */
 };
 
 /*
@@ -820,7 +827,8 @@ struct pf_flow {
 	__u32 nexthop;
 	__u8 naddr[2][16];	/* source and destination as they go out; with PF_STATE_NAT */
 	__be16 nport[2];
-	__u8 spare[28];
+	struct pf_scrubbed scrub[2];	/* by scrub rules; in, out */
+	__u8 spare[12];
 };
 
 /*

@@ -80,7 +80,7 @@ inline_always void pf_turn(struct pf_pdesc *pd, const struct mbuf *m)
  */
 inline_always bool pf_stays(const struct mbuf *m, const struct pf_pdesc *pd)
 {
-	return m->dir == PFIL_IN && !pd->options && !pf_scrubs(pd);
+	return m->dir == PFIL_IN && !pd->options && !pf_scrubs(pd, &pd->act);
 }
 
 /* pf_rehash: the hash of a key that was turned round. */
@@ -128,8 +128,10 @@ STAGE(pf_test)
 	if (!m || !pd || !set || !head)
 		return drop(REASON_MBUF);
 	described = (m->flags & M_PFDESC) && m->dir == PFIL_OUT && !(set->flags & PF_SET_NORMALIZE);
-	flow = described && (m->flags & M_PFFLOW);
-	m->flags &= ~(M_PFDESC | M_PFFLOW);
+	flow = m->dir == PFIL_OUT && (m->flags & M_PFFLOW);
+	m->flags &= ~M_PFDESC;
+	if (m->dir == PFIL_IN)
+		m->flags &= ~M_PFFLOW;
 	ifp = ifnet_slot(m->dir == PFIL_IN ? m->rcvif : m->ifp);
 	if (ifp && (ifp->if_flags & IFNET_PFSKIP))
 		pfil_continue(ctx, m);
@@ -139,7 +141,7 @@ STAGE(pf_test)
 		pf_turn(pd, m);
 		goto search;
 	}
-	if (m->dir == PFIL_IN && !(set->flags & PF_SET_NORMALIZE)) {
+	if (m->dir == PFIL_IN) {
 		verdict = pf_flow_forward(ctx, m, pd, head, set);
 		if (verdict != PF_NOFLOW)
 			return verdict;
@@ -218,15 +220,17 @@ search:
 		__builtin_memcpy(pd->addr, other->addr, sizeof(pd->addr));
 		*(__u32 *)pd->port = *(__u32 *)other->port;
 	}
-	if (pf_stays(m, pd)) {
-		m->flags |= M_PFDESC;
-		m->pf_slot = first;
-		m->pf_key = slot;
-		if (pf_flow_plain(m, primary, pd))
-			m->flags |= M_PFFLOW;
+	if (m->dir == PFIL_OUT) {
+		if (flow && pf_flow_plain(m, primary, pd))
+			pf_flow_record(m, pd, primary, first);
+		pf_continue(ctx, m, pd);
 	}
-	if (flow && pf_flow_plain(m, primary, pd))
-		pf_flow_record(m, pd, primary, first);
+	m->pf_slot = first;
+	m->pf_key = slot;
+	if (pf_stays(m, pd))
+		m->flags |= M_PFDESC;
+	if (pf_flow_plain(m, primary, pd))
+		m->flags |= M_PFFLOW;
 	pf_continue(ctx, m, pd);
 }
 

@@ -77,23 +77,15 @@ inline_always struct pf_actions *pf_state_actions_get(__u32 slot)
 }
 
 /*
- * pf_state_settings: takes what the state wants done into pd, and returns the
- * settings by which it times out and the number of states that count for it.
+ * pf_settings_of: the settings by which a state with such actions times out, and
+ * the number of states that count for it.
  */
-inline_always struct pf_settings *pf_state_settings(const struct pf_state *s, __u32 slot, struct pf_pdesc *pd,
-						    struct pf_settings *set, __u64 *states)
+inline_always struct pf_settings *pf_settings_of(const struct pf_state *s, const struct pf_actions *act,
+						 struct pf_settings *set, __u64 *states)
 {
+	__u32 number = act->timeouts;
 	struct pf_settings *own;
-	struct pf_actions *act;
-	__u32 number;
 
-	if (!(s->flags & PF_STATE_ACTIONS))
-		return set;
-	act = pf_state_actions_get(slot);
-	if (!act)
-		return set;
-	pd->act = *act;
-	number = act->timeouts;
 	if (!number)
 		return set;
 	own = bpf_map_lookup_elem(&pf_set, &number);
@@ -105,6 +97,21 @@ inline_always struct pf_settings *pf_state_settings(const struct pf_state *s, __
 		*states = count ? *count : 0;
 	}
 	return own;
+}
+
+/* pf_state_settings: likewise; and takes what the state wants done into pd. */
+inline_always struct pf_settings *pf_state_settings(const struct pf_state *s, __u32 slot, struct pf_pdesc *pd,
+						    struct pf_settings *set, __u64 *states)
+{
+	struct pf_actions *act;
+
+	if (!(s->flags & PF_STATE_ACTIONS))
+		return set;
+	act = pf_state_actions_get(slot);
+	if (!act)
+		return set;
+	pd->act = *act;
+	return pf_settings_of(s, act, set, states);
 }
 
 #endif

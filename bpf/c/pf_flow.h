@@ -8,8 +8,7 @@
 #define BSDNET_PF_FLOW_H
 
 #include "pf_icmp.h"
-#include "pf_log.h"
-#include "pf_translate.h"
+#include "pf_norm.h"
 
 #define PF_NOFLOW	(-1)
 
@@ -52,6 +51,7 @@ inline_always bool pf_flow_segment(ctx_t *ctx, const struct mbuf *m, struct pf_p
 		len = (th->off >> 4) * 4;
 		if (len < sizeof(*th) || len > avail)
 			return false;
+		pd->tcp_flags = th->flags;
 		pd->seq = bpf_ntohl(th->seq);
 		pd->ack = bpf_ntohl(th->ack);
 		pd->win = bpf_ntohs(th->win);
@@ -70,15 +70,58 @@ inline_always bool pf_flow_segment(ctx_t *ctx, const struct mbuf *m, struct pf_p
 	return false;
 }
 
-/* pf_flow_state: a state of a flow that is still the one of then, and not over. */
-inline_always struct pf_state *pf_flow_state(__u32 slot, __u32 id, const struct pf_settings *set, __u64 states, __u32 now)
+/* A state of a flow, and what it wants done to its packets. */
+struct pf_flow_side {
+	struct pf_state *s;
+	const struct pf_actions *act;	/* NULL: nothing */
+};
+
+/* pf_flow_side: a state that is still the one of then, and not over. */
+inline_always bool pf_flow_side(struct pf_flow_side *side, __u32 slot, __u32 id, struct pf_settings *set, __u64 states,
+				__u32 now)
 {
 	struct pf_state *s = pf_state_slot(slot);
 
-	if (!s || *(volatile __u64 *)&s->tag >> 32 != PF_STATE_LIVE || s->id != id ||
-	    now - s->expire > pf_timeout_of(set, states, s->timeout))
-		return NULL;
-	return s;
+	if (!s || *(volatile __u64 *)&s->tag >> 32 != PF_STATE_LIVE || s->id != id)
+		return false;
+	side->s = s;
+	side->act = NULL;
+	if (s->flags & PF_STATE_ACTIONS) {
+		side->act = pf_state_actions_get(slot);
+		if (!side->act)
+			return false;
+		set = pf_settings_of(s, side->act, set, &states);
+	}
+	return now - s->expire <= pf_timeout_of(set, states, s->timeout);
+}
+
+/*
+ * pf_flow_scrub: what the rules want done to the packet in its direction: first
+ * a scrub rule, then those that the state remembers. False: it could not be
+ * written. A function of its own, for few packets need it.
+ */
+static __noinline bool pf_flow_scrub(ctx_t *ctx, struct mbuf *m, const struct pf_pdesc *pd, const struct pf_scrubbed *scrubbed,
+				     const struct pf_actions *act)
+{
+	const struct config *cfg = config_of(m);
+	const struct pf_rule_actions *of_rule;
+	struct pf_rule_counters *counters;
+
+	if (!cfg)
+		return false;
+	if (scrubbed->rule) {
+		counters = bpf_map_lookup_elem(&pf_rule_counts, &scrubbed->rule);
+		if (counters) {
+			counters->packets[pd->dir & 1] += packets(ctx);
+			counters->bytes[pd->dir & 1] += m->ip_len;
+		}
+		if (scrubbed->line) {
+			of_rule = pf_line_at(cfg->pf_ruleset, scrubbed->line);
+			if (!of_rule || !pf_scrub_on(ctx, m, pd, &of_rule->act))
+				return false;
+		}
+	}
+	return !act || !pf_scrubs(pd, act) || pf_scrub_on(ctx, m, pd, act);
 }
 
 /* pf_flow_track: the packet, in a direction, moves a state on; false: it is no plain one. */
@@ -119,46 +162,62 @@ inline_always bool pf_flow_hop(ctx_t *ctx, const struct mbuf *m)
 	return true;
 }
 
+/* pf_flow_of: the flow of the packet in pd, if it is the way that it would go now; version is what it was read at. */
+inline_always const struct pf_flow *pf_flow_of(const struct mbuf *m, struct pf_pdesc *pd, const struct config *cfg,
+					       const struct pf_state_head *head, __u32 *version)
+{
+	const struct pf_flow *f;
+	struct pf_state *key;
+	__u32 slot;
+
+	pd->hash = pf_hash(pd->addr, pd->port, pd->proto, pd->af, head->seed);
+	slot = pf_find(pd, 0, PFIL_IN, pd->proto, pd->hash);
+	key = slot == PF_NOSLOT ? NULL : pf_state_slot(slot);
+	if (!key)
+		return NULL;
+	f = &key->flow;
+	*version = *(volatile __u32 *)&f->version;
+	if (!*version || (*version & 1) || f->id != key->id || f->rcvif != m->rcvif || f->config != (__u32)cfg->generation ||
+	    f->fib != (__u32)fib_generation())
+		return NULL;
+	return f;
+}
+
 /*
  * pf_flow_forward: the whole way of a packet that has a flow, or PF_NOFLOW with
  * nothing done that is not done alike once more on the long way.
  */
 inline_always int pf_flow_forward(ctx_t *ctx, struct mbuf *m, struct pf_pdesc *pd, const struct pf_state_head *head,
-				  const struct pf_settings *set)
+				  struct pf_settings *set)
 {
 	const struct config *cfg = config_of(m);
-	__u32 version, slot, now = bpf_jiffies64();
 	struct pf_status *status = pf_status_get();
-	struct pf_state *key, *in, *out;
+	__u32 version, now = bpf_jiffies64();
+	struct pf_flow_side in, out;
 	const struct pf_flow *f;
 	struct nexthop *nh;
 	struct ifnet *ifp;
 	__u64 lladdr;
-	bool nat;
+	bool nat, scrubs;
 
 	if (!cfg || (m->flags & M_NOFLOW) || !pf_flow_alone(cfg, m) || !pf_flow_segment(ctx, m, pd))
 		return PF_NOFLOW;
-	pd->hash = pf_hash(pd->addr, pd->port, pd->proto, pd->af, head->seed);
-	slot = pf_find(pd, 0, PFIL_IN, pd->proto, pd->hash);
-	key = slot == PF_NOSLOT ? NULL : pf_state_slot(slot);
-	if (!key)
-		return PF_NOFLOW;
-	f = &key->flow;
-	version = *(volatile __u32 *)&f->version;
-	if (!version || (version & 1) || f->id != key->id || f->rcvif != m->rcvif ||
-	    f->config != (__u32)cfg->generation || f->fib != (__u32)fib_generation())
+	f = pf_flow_of(m, pd, cfg, head, &version);
+	if (!f)
 		return PF_NOFLOW;
 	lladdr = f->lladdr;
 	m->nexthop = f->nexthop;
-	in = pf_flow_state(f->in, f->in_id, set, head->count, now);
-	out = pf_flow_state(f->out, f->out_id, set, head->count, now);
-	if (!in || !out)
+	if (!pf_flow_side(&in, f->in, f->in_id, set, head->count, now) ||
+	    !pf_flow_side(&out, f->out, f->out_id, set, head->count, now))
 		return PF_NOFLOW;
-	nat = (in->flags | out->flags) & PF_STATE_NAT;
+	nat = (in.s->flags | out.s->flags) & PF_STATE_NAT;
 	if (nat) {
 		__builtin_memcpy(pd->naddr, f->naddr, sizeof(pd->naddr));
 		*(__u32 *)pd->nport = *(__u32 *)f->nport;
 	}
+	scrubs = ((in.s->flags | out.s->flags) & PF_STATE_ACTIONS) || (set->flags & PF_SET_NORMALIZE);
+	if (scrubs)
+		__builtin_memcpy(m->scrub, f->scrub, sizeof(m->scrub));
 	if (*(volatile __u32 *)&f->version != version)
 		return PF_NOFLOW;
 
@@ -167,34 +226,38 @@ inline_always int pf_flow_forward(ctx_t *ctx, struct mbuf *m, struct pf_pdesc *p
 	if (!ifp || (ifp->if_flags & (IFNET_UP | IFNET_PFSKIP)) != IFNET_UP ||
 	    wire_len(ctx, m) > (nh->mtu ? nh->mtu : ifp->if_mtu) || !pf_flow_lladdr(m, nh, ifp, lladdr))
 		return PF_NOFLOW;
-	if (!pf_flow_track(in, pd, PFIL_IN) || !pf_flow_track(out, pd, PFIL_OUT))
+	if (!pf_flow_track(in.s, pd, PFIL_IN) || !pf_flow_track(out.s, pd, PFIL_OUT))
 		return PF_NOFLOW;
 
-	in->expire = out->expire = now;
-	pf_account(ctx, in, m, pd);
+	in.s->expire = out.s->expire = now;
+	pf_account(ctx, in.s, m, pd);
+	if (scrubs && !pf_flow_scrub(ctx, m, pd, &m->scrub[0], in.act))
+		return drop(REASON_PF_NORMALIZE);
 	pf_log_passed(ctx, m);
 	m->dir = PFIL_OUT;
 	m->ifp = nh->ifslot;
 	pf_log_seen(ctx, set, m, 1);
 	if (nat && !pf_rewrite(ctx, m, pd, pd->naddr, pd->nport))
 		return drop(REASON_PF_TRANSLATE);
+	if (!pf_flow_hop(ctx, m))
+		return drop(REASON_MBUF);
 	pd->dir = PFIL_OUT;
-	pf_account(ctx, out, m, pd);
+	pf_account(ctx, out.s, m, pd);
+	if (scrubs && !pf_flow_scrub(ctx, m, pd, &m->scrub[1], out.act))
+		return drop(REASON_PF_NORMALIZE);
 	pf_log_passed(ctx, m);
 	if (status) {
 		status->searches += 2;
 		status->flows++;
 	}
-	if (!pf_flow_hop(ctx, m))
-		return drop(REASON_MBUF);
 	return ether_output_on(ctx, m, cfg, ifp);
 }
 
-/* pf_flow_plain: the state lets the packet pass and wants nothing else. */
+/* pf_flow_plain: the state lets the packet pass, and wants nothing but that its header is mended. */
 inline_always bool pf_flow_plain(const struct mbuf *m, const struct pf_state *s, const struct pf_pdesc *pd)
 {
 	if ((m->flags & M_NOFLOW) || (s->flags & (PF_STATE_SLOPPY | PF_STATE_LOG)) || pd->options ||
-	    (pd->act.flags & ~PFA_MAXMSS) || pd->act.timeouts)
+	    (pd->act.flags & ~PFA_SCRUB))
 		return false;
 	if (pd->proto == IPPROTO_TCP)
 		return s->peers[0] == PF_TCPS_ESTABLISHED && s->peers[1] == PF_TCPS_ESTABLISHED &&
@@ -253,6 +316,7 @@ inline_always void pf_flow_record(const struct mbuf *m, const struct pf_pdesc *p
 	f->lladdr = pf_flow_neighbour(m, pd->addr[0]);
 	__builtin_memcpy(f->naddr[0], pd->addr[1], sizeof(f->naddr[0]));
 	__builtin_memcpy(f->naddr[1], pd->addr[0], sizeof(f->naddr[1]));
+	__builtin_memcpy(f->scrub, m->scrub, sizeof(f->scrub));
 	f->nport[0] = pd->port[1];
 	f->nport[1] = pd->port[0];
 	version += 2;

@@ -11,9 +11,9 @@
 #define IPTOS_ECN_MASK	0x03
 
 /* pf_scrubs: something is to be done to the packet; a largest MSS only matters to a SYN. */
-inline_always bool pf_scrubs(const struct pf_pdesc *pd)
+inline_always bool pf_scrubs(const struct pf_pdesc *pd, const struct pf_actions *act)
 {
-	__u32 flags = pd->act.flags & PFA_SCRUB;
+	__u32 flags = act->flags & PFA_SCRUB;
 
 	if (pd->proto != IPPROTO_TCP || !(pd->tcp_flags & TH_SYN))
 		flags &= ~PFA_MAXMSS;
@@ -23,7 +23,7 @@ inline_always bool pf_scrubs(const struct pf_pdesc *pd)
 /* pf_continue: pf lets the packet go on; first what rules want done to it is done. */
 #define pf_continue(ctx, m, pd)                                                \
 	do {                                                                   \
-		if (pf_scrubs(pd))                                             \
+		if (pf_scrubs(pd, &(pd)->act))                                 \
 			stage(ctx, PF_HOOK_SCRUB);                             \
 		pf_log_passed(ctx, m);                                         \
 		pfil_continue(ctx, m);                                         \
@@ -153,10 +153,8 @@ inline_always int pf_reassemble(ctx_t *ctx, struct mbuf *m, bool nodf)
 }
 
 /* pf_scrub_on: does to the packet what rules want done. False: it could not be written. */
-inline_always bool pf_scrub_on(ctx_t *ctx, struct mbuf *m, struct pf_pdesc *pd)
+inline_always bool pf_scrub_on(ctx_t *ctx, struct mbuf *m, const struct pf_pdesc *pd, const struct pf_actions *act)
 {
-	const struct pf_actions *act = &pd->act;
-
 	if (act->flags & PFA_SETPRIO) {
 		bool fast = (m->tos & IPTOS_LOWDELAY) || (pd->proto == IPPROTO_TCP && pd->header &&
 							  (pd->tcp_flags & TH_ACK) && !pd->data_len);
@@ -181,7 +179,7 @@ STAGE(pf_scrub)
 
 	if (!m || !pd)
 		return drop(REASON_MBUF);
-	if (!pf_scrub_on(ctx, m, pd)) {
+	if (!pf_scrub_on(ctx, m, pd, &pd->act)) {
 		pf_counted(memory);
 		return drop(REASON_PF_NORMALIZE);
 	}
@@ -199,6 +197,7 @@ STAGE(pf_normalize)
 	struct pf_rule_counters *counters;
 	const struct pf_rule_actions *actions;
 	const struct pf_ruleset *rs;
+	struct pf_scrubbed *scrubbed;
 	struct mbuf *m = mget();
 	struct pf_pdesc *pd = pf_pd();
 	const struct pf_rule *r;
@@ -207,6 +206,8 @@ STAGE(pf_normalize)
 	if (!m || !pd)
 		return drop(REASON_MBUF);
 	m->flags |= M_NORMALIZED;
+	scrubbed = &m->scrub[m->dir & 1];
+	scrubbed->rule = 0;
 	rs = pf_evaluation_begin(&e, m, pd);
 	if (!rs)
 		return drop(REASON_CONFIG);
@@ -217,6 +218,8 @@ STAGE(pf_normalize)
 	if (!r)
 		return drop(REASON_CONFIG);
 	number = r->number;
+	scrubbed->rule = number;
+	scrubbed->line = r->flags & PFR_ACTIONS ? r->ext + 1 : 0;
 	counters = bpf_map_lookup_elem(&pf_rule_counts, &number);
 	if (counters) {
 		counters->packets[pd->dir & 1] += packets(ctx);
@@ -227,7 +230,7 @@ STAGE(pf_normalize)
 		if (!actions)
 			return drop(REASON_CONFIG);
 		pd->act = actions->act;
-		if (!pf_scrub_on(ctx, m, pd)) {
+		if (!pf_scrub_on(ctx, m, pd, &pd->act)) {
 			pf_counted(memory);
 			return drop(REASON_PF_NORMALIZE);
 		}

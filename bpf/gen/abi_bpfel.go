@@ -178,6 +178,7 @@ type AbiMbuf struct {
 	Prio       uint32
 	PfSlot     uint32
 	PfKey      uint32
+	Scrub      [2]AbiPfScrubbed
 }
 
 type AbiMbufFlags uint32
@@ -390,7 +391,8 @@ type AbiPfFlow struct {
 	Nexthop uint32
 	Naddr   [2][16]uint8
 	Nport   [2]uint16
-	Spare   [28]uint8
+	Scrub   [2]AbiPfScrubbed
+	Spare   [12]uint8
 }
 
 type AbiPfHook uint32
@@ -720,6 +722,12 @@ const (
 	AbiPfRulesetFlagsPF_BLOCK_RETURN  AbiPfRulesetFlags = 1
 	AbiPfRulesetFlagsPF_STATE_IFBOUND AbiPfRulesetFlags = 2
 )
+
+type AbiPfScrubbed struct {
+	_    structs.HostLayout
+	Rule uint32
+	Line uint32
+}
 
 type AbiPfSettings struct {
 	_             structs.HostLayout
