@@ -33,15 +33,31 @@ type Status struct {
 
 // InterfaceStatus is one owned interface.
 type InterfaceStatus struct {
-	Name    string     `json:"name"`
-	Device  string     `json:"device"`
-	Present bool       `json:"present"`
-	Up      bool       `json:"up"`
-	Mode    string     `json:"mode"`
-	Why     string     `json:"why"`
-	Output  string     `json:"output"` // how forwarded frames get out
-	MTU     int        `json:"mtu"`
-	Data    bpf.IfData `json:"data"`
+	Name    string   `json:"name"`
+	Device  string   `json:"device"`
+	Present bool     `json:"present"`
+	Up      bool     `json:"up"`
+	Mode    string   `json:"mode"`
+	Why     string   `json:"why"`
+	Output  string   `json:"output"` // how forwarded frames get out
+	MTU     int      `json:"mtu"`
+	Data    Counters `json:"data"`
+}
+
+// Counters are those of an interface in the data path, in packets and bytes.
+type Counters struct {
+	Ipackets uint64 `json:"ipackets"`
+	Ibytes   uint64 `json:"ibytes"`
+	Opackets uint64 `json:"opackets"`
+	Obytes   uint64 `json:"obytes"`
+	Imcasts  uint64 `json:"imcasts"`
+	Omcasts  uint64 `json:"omcasts"`
+	Iqdrops  uint64 `json:"iqdrops"`
+	Noproto  uint64 `json:"noproto"`
+}
+
+func countersOf(d bpf.IfData) Counters {
+	return Counters{d.Ipackets, d.Ibytes, d.Opackets, d.Obytes, d.Imcasts, d.Omcasts, d.Iqdrops, d.Noproto}
 }
 
 // Status reports how the instance is.
@@ -57,7 +73,7 @@ func (d *Daemon) Status() (*Status, error) {
 		TCX:        d.features.TCX,
 		Pending:    d.confirm.status(),
 		Landlock:   int(d.confined.Load()),
-		Clones:     d.ioctl.Count(),
+		Clones:     d.ifnet.Count(),
 	}
 	if problem := d.pf.bootProblem(); problem != "" {
 		status.Problems = append(status.Problems, problem)
@@ -78,7 +94,7 @@ func (d *Daemon) Status() (*Status, error) {
 		if err != nil {
 			return nil, err
 		}
-		is.Data = data
+		is.Data = countersOf(data)
 		status.Interfaces = append(status.Interfaces, is)
 	}
 	for _, awaited := range d.record.Awaited {
@@ -161,13 +177,13 @@ func (d *Daemon) Reasons() ([]ReasonCount, error) {
 
 // InterfaceCounters is one line of netstat -i.
 type InterfaceCounters struct {
-	Name    string     `json:"name"`
-	MTU     int        `json:"mtu"`
-	Lladdr  string     `json:"address,omitempty"`
-	Owned   bool       `json:"owned"`
-	Up      bool       `json:"up"`
-	Network []string   `json:"networks,omitempty"`
-	Data    bpf.IfData `json:"data"`
+	Name    string   `json:"name"`
+	MTU     int      `json:"mtu"`
+	Lladdr  string   `json:"address,omitempty"`
+	Owned   bool     `json:"owned"`
+	Up      bool     `json:"up"`
+	Network []string `json:"networks,omitempty"`
+	Data    Counters `json:"data"`
 }
 
 // Interfaces returns the counters of every interface that has a place in the
@@ -182,7 +198,10 @@ func (d *Daemon) Interfaces() ([]InterfaceCounters, error) {
 		if err != nil {
 			return nil, err
 		}
-		line := InterfaceCounters{Name: ifp.Name, MTU: ifp.MTU, Owned: ifp.Owned, Up: ifp.Up, Data: data, Lladdr: lladdrText(ifp.Lladdr)}
+		line := InterfaceCounters{Name: ifp.Name, MTU: ifp.MTU, Owned: ifp.Owned, Up: ifp.Up, Data: countersOf(data)}
+		if !ifp.Loopback {
+			line.Lladdr = lladdrText(ifp.Lladdr)
+		}
 		for _, addr := range ifp.Addrs {
 			line.Network = append(line.Network, addr.Prefix.String())
 		}

@@ -51,19 +51,25 @@ func (i *Ioctl) AddAddress(_ context.Context, r api.AddressRequest) error {
 	return errors.Join(i.settle(ifp.Index), i.settleAddresses(ifp.Index, link))
 }
 
+// limitedBroadcast is INADDR_BROADCAST.
+var limitedBroadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
+
 // linuxAddr makes what the kernel is told of an address.
 func linuxAddr(ifp *Ifnet, r api.AddressRequest) (*netlink.Addr, error) {
 	if !r.Prefix.IsValid() {
 		return nil, errno.EINVAL
 	}
-	ip := r.Prefix.Addr().Unmap()
+	ip := r.Prefix.Addr()
+	if ip.Is4In6() {
+		return nil, errno.EINVAL
+	}
 	for _, other := range []netip.Addr{r.Broadcast, r.Destination} {
 		if other.IsValid() && other.Unmap().Is4() != ip.Is4() {
 			return nil, errno.EAFNOSUPPORT
 		}
 	}
 	switch {
-	case ip.IsMulticast() || ip.IsUnspecified():
+	case ip.IsMulticast() || ip.IsUnspecified() || ip == limitedBroadcast:
 		return nil, errno.EINVAL
 	case ip.Is4() && ip.As4()[0] == 127 && !ifp.Loopback:
 		return nil, errno.EINVAL

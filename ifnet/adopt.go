@@ -28,14 +28,15 @@ func (i *Ioctl) Adopt() error {
 	return errors.Join(i.table.PruneVlans(), i.state.write())
 }
 
-// Count returns how many clones there are, by cloner.
-func (i *Ioctl) Count() map[string]int {
-	i.mu.Lock()
-	defer i.mu.Unlock()
+// Count returns how many clones there are, by cloner. It does not wait for
+// requests that are at work.
+func (t *Table) Count() map[string]int {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
 	count := make(map[string]int)
-	for _, k := range i.state.kept {
-		if k.Clone != nil {
-			count[k.Clone.Cloner]++
+	for _, ifp := range t.byIndex {
+		if ifp.Cloner != "" {
+			count[ifp.Cloner]++
 		}
 	}
 	return count
@@ -163,6 +164,9 @@ func Restore(path string) error {
 			if k.Forced&f.flag != 0 {
 				errs = append(errs, f.off(link))
 			}
+		}
+		if k.Flags&api.IffStaticarp != 0 {
+			errs = append(errs, staticARP(k.Device, false)(link))
 		}
 	}
 	return errors.Join(errs...)

@@ -125,7 +125,11 @@ func (i *Ioctl) ifcName(r api.CreateRequest, taken map[string]bool) (Cloner, *Cl
 				if taken[r.Name] {
 					return nil, nil, errno.EEXIST
 				}
-				if r.Vlan != nil {
+				switch {
+				case r.Vlan == nil:
+				case r.Vlan.Parent != "": // what is said overrules the name
+					vlan = r.Vlan
+				default:
 					vlan.PCP = r.Vlan.PCP
 					if r.Vlan.Proto != 0 {
 						vlan.Proto = r.Vlan.Proto

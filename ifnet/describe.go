@@ -27,13 +27,13 @@ func (i *Ioctl) Interfaces(_ context.Context, r api.Name) ([]api.Interface, erro
 		}
 		links = append(links, link)
 	} else {
-		all, err := netlink.LinkList()
+		all, err := whole(netlink.LinkList)
 		if err != nil {
 			return nil, failed(err)
 		}
 		links = all
 	}
-	list, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
+	list, err := whole(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_ALL) })
 	if err != nil {
 		return nil, failed(err)
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -27,9 +29,6 @@ func (i *Ioctl) SetFlags(_ context.Context, r api.FlagsRequest) error {
 	if (set|clear)&api.IffMonitor != 0 {
 		return errno.EOPNOTSUPP
 	}
-	if (set|clear)&api.IffStaticarp != 0 {
-		return errno.EOPNOTSUPP
-	}
 	var errs []error
 	either := func(flag api.Flags, on, off func(netlink.Link) error) {
 		switch {
@@ -41,6 +40,7 @@ func (i *Ioctl) SetFlags(_ context.Context, r api.FlagsRequest) error {
 	}
 	either(api.IffNoarp, netlink.LinkSetARPOff, netlink.LinkSetARPOn)
 	either(api.IffPpromisc, netlink.SetPromiscOn, netlink.SetPromiscOff)
+	either(api.IffStaticarp, staticARP(ifp.Device, true), staticARP(ifp.Device, false))
 	either(api.IffUp, netlink.LinkSetUp, func(link netlink.Link) error {
 		// The BSDs keep the addresses of an interface that is down.
 		return errors.Join(sysctl("ipv6", ifp.Device, "keep_addr_on_down", "1"), netlink.LinkSetDown(link))
@@ -56,6 +56,25 @@ func (i *Ioctl) SetFlags(_ context.Context, r api.FlagsRequest) error {
 		}
 	}
 	return i.settle(ifp.Index)
+}
+
+// staticARP makes Linux never ask for a link address on an interface, or ask as
+// it does by default. It answers those who ask for its own all the same.
+func staticARP(device string, on bool) func(netlink.Link) error {
+	return func(netlink.Link) error {
+		count := "3"
+		if on {
+			count = "0"
+		}
+		var errs []error
+		for _, name := range []string{"mcast_solicit", "ucast_solicit"} {
+			err := os.WriteFile(filepath.Join("/proc/sys/net/ipv4/neigh", device, name), []byte(count), 0)
+			if !errors.Is(err, os.ErrNotExist) { // an interface without ARP
+				errs = append(errs, err)
+			}
+		}
+		return errors.Join(errs...)
+	}
 }
 
 // flagsOf are the flags of an interface as a BSD would have them.

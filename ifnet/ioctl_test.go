@@ -55,6 +55,9 @@ func TestRequests(t *testing.T) {
 		text := func(f func(context.Context, api.TextRequest) error, name, value string) error {
 			return f(ctx, api.TextRequest{Name: name, Value: value})
 		}
+		address := func(prefix string) error {
+			return i.AddAddress(ctx, api.AddressRequest{Name: "em0", Prefix: netip.MustParsePrefix(prefix)})
+		}
 		_, missing := i.Interfaces(ctx, api.Name{Name: "em9"})
 		_, clone := i.Create(ctx, []api.CreateRequest{{Name: "nothing"}})
 		for _, c := range []struct {
@@ -77,6 +80,8 @@ func TestRequests(t *testing.T) {
 			{"name long", text(i.SetName, "em0", "a234567890123456"), errno.ENAMETOOLONG},
 			{"name taken", text(i.SetName, "em0", "em1"), errno.EEXIST},
 			{"name slash", text(i.SetName, "em0", "a/b"), errno.EINVAL},
+			{"address mapped", address("::ffff:192.0.2.1/64"), errno.EINVAL},
+			{"address of all", address("255.255.255.255/32"), errno.EINVAL},
 			{"lladdr group", text(i.SetLladdr, "em0", "01:00:5e:00:00:01"), errno.EINVAL},
 			{"lladdr of lo0", text(i.SetLladdr, "lo0", "02:00:5e:00:53:01"), errno.EINVAL},
 			{"lladdr", text(i.SetLladdr, "em0", "02:00:5e:00:53:01"), nil},
@@ -120,9 +125,9 @@ func TestFlags(t *testing.T) {
 			before := describe(t, i, "em0").Flags
 			err := i.SetFlags(t.Context(), api.FlagsRequest{Name: "em0", Set: flag})
 			after := describe(t, i, "em0").Flags
-			changeable := flag&(api.IffUp|api.IffDebug|api.IffNoarp|api.IffLink0|api.IffLink1|api.IffLink2|api.IffPpromisc) != 0
+			changeable := flag&(api.IffUp|api.IffDebug|api.IffNoarp|api.IffLink0|api.IffLink1|api.IffLink2|api.IffPpromisc|api.IffStaticarp) != 0
 			switch {
-			case flag&(api.IffMonitor|api.IffStaticarp) != 0:
+			case flag&api.IffMonitor != 0:
 				if !errors.Is(err, errno.EOPNOTSUPP) {
 					t.Errorf("%s: %v", flag, err)
 				}

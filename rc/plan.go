@@ -29,6 +29,9 @@ func (e *Error) Error() string { return fmt.Sprintf("%s:%d: %s", e.File, e.Line,
 
 // Plan is what the files ask for.
 type Plan struct {
+	// Source is the rc.conf that the plan was read from, an absolute path; ""
+	// for a plan of other files.
+	Source   string `json:"source,omitempty"`
 	Hostname string `json:"hostname,omitempty"`
 	// Names are the BSD names of Linux devices.
 	Names map[string]string `json:"names,omitempty"`

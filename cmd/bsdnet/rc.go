@@ -29,7 +29,7 @@ type rcOptions struct {
 
 func rcCommand() *cli.Command {
 	flags := []cli.Flag{
-		&cli.StringFlag{Name: "file", Aliases: []string{"f"}, Value: control.RcConf, Usage: "configuration in the form of rc.conf(5)"},
+		&cli.StringFlag{Name: "file", Aliases: []string{"f"}, Usage: "configuration in the form of rc.conf(5); without it, the one of the last start, or " + control.RcConf},
 		&cli.StringFlag{Name: "mode", Usage: "build for physical interfaces: auto, xdp or tc (bsdnet_mode in rc.conf)"},
 		&cli.BoolFlag{Name: "takeover", Usage: "load also where Linux filters or translates forwarded packets (bsdnet_takeover in rc.conf)"},
 	}
@@ -70,7 +70,24 @@ func rcOptionsOf(c *cli.Context) (rcOptions, error) {
 	if os.Geteuid() != 0 {
 		return rcOptions{}, errors.New("rc: must be root")
 	}
-	return rcOptions{file: c.String("file"), mode: c.String("mode"), takeover: c.Bool("takeover")}, nil
+	file := c.String("file")
+	if file == "" {
+		file = rcSource(c.Context)
+	}
+	return rcOptions{file: file, mode: c.String("mode"), takeover: c.Bool("takeover")}, nil
+}
+
+// rcSource is the file of the plan in force, or the usual one.
+func rcSource(ctx context.Context) string {
+	client, err := control.Dial()
+	if err != nil {
+		return control.RcConf
+	}
+	plan, err := control.Call[*rc.Plan](ctx, client, "rc/plan", control.None{})
+	if err != nil || plan == nil || plan.Source == "" {
+		return control.RcConf
+	}
+	return plan.Source
 }
 
 func rcStart(c *cli.Context) error {
@@ -161,6 +178,9 @@ func readPlan(o rcOptions) (*rc.Plan, error) {
 	}
 	plan, err := rc.Build(config, settings, rc.Host{Devices: devices})
 	if err != nil {
+		return nil, err
+	}
+	if plan.Source, err = filepath.Abs(o.file); err != nil {
 		return nil, err
 	}
 	if o.mode != "" {
@@ -281,6 +301,9 @@ func printRC(w io.Writer, status *netif.Status) {
 	if !status.Started {
 		fmt.Fprintln(w, "not started")
 		return
+	}
+	if status.Source != "" {
+		fmt.Fprintf(w, "as %s says\n", status.Source)
 	}
 	for _, i := range status.Interfaces {
 		state := "up"

@@ -19,7 +19,7 @@ func routingEnv(ctx context.Context) (*command.Env, error) {
 		Backend: control.Routing{Client: client},
 		Stdout:  os.Stdout, Stderr: os.Stderr,
 		Root:     os.Geteuid() == 0,
-		Resolver: command.NetResolver{Context: ctx},
+		Resolver: &command.NetResolver{Context: ctx},
 	}
 	if name, err := os.Hostname(); err == nil {
 		_, env.Domain, _ = strings.Cut(name, ".")

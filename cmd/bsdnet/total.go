@@ -1,12 +1,11 @@
 package main
 
 import (
-	"github.com/bsdnet/bsdnet/bpf"
 	"github.com/bsdnet/bsdnet/control"
 )
 
 // total sums the counters of interfaces.
-func total(all []control.InterfaceCounters) (sum bpf.IfData) {
+func total(all []control.InterfaceCounters) (sum control.Counters) {
 	for _, i := range all {
 		sum.Ipackets += i.Data.Ipackets
 		sum.Ibytes += i.Data.Ibytes

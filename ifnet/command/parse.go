@@ -155,6 +155,9 @@ func (l *line) lookup(word string) (netip.Addr, int, error) {
 			}
 		}
 	}
+	if err == nil && addr.Zone() != "" && addr.Zone() != l.name {
+		return netip.Addr{}, 0, fmt.Errorf("%s: bad value (another interface's)", word)
+	}
 	if err != nil || addr.Is4() != (l.family == inet) {
 		return netip.Addr{}, 0, fmt.Errorf("%s: bad value", word)
 	}

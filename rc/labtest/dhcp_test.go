@@ -126,7 +126,9 @@ func TestReload(t *testing.T) {
 				t.Errorf("no %q in %q", want, out)
 			}
 		}
-		s.rc("reload", conf("inet 203.0.113.1/24", ""))
+		// Without a name it is the file of the last start.
+		conf("inet 203.0.113.1/24", "")
+		s.bsdnet("rc", "reload")
 		if lines := stopWan(); len(lines) > 0 {
 			t.Errorf("changes of lan made events on wan: %q", lines)
 		}

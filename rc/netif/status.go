@@ -12,6 +12,7 @@ type Status struct {
 	// Started: there is a plan; Routing: its routes are in force.
 	Started    bool              `json:"started"`
 	Routing    bool              `json:"routing"`
+	Source     string            `json:"source,omitempty"` // rc.conf of the plan
 	Interfaces []InterfaceStatus `json:"interfaces,omitempty"`
 	// Pending are the routes that wait, with why.
 	Pending []string `json:"pending,omitempty"`
@@ -40,6 +41,7 @@ func (n *Netif) Status() *Status {
 	if n.state.Plan == nil {
 		return status
 	}
+	status.Source = n.state.Plan.Source
 	n.leases.mu.Lock()
 	notes := maps.Clone(n.leases.notes)
 	status.Resolvconf = n.leases.resolv

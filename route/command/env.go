@@ -151,17 +151,35 @@ func (e *Env) host(name string, family api.Family) []netip.Addr {
 	return fit
 }
 
-// NetResolver is the Resolver of the system.
-type NetResolver struct{ Context context.Context }
+// NetResolver is the Resolver of the system. It asks for no more names once a
+// server did not answer in time, as arp(8) does: a table of a thousand
+// addresses would take as many times the limit.
+type NetResolver struct {
+	Context  context.Context
+	resolver net.Resolver
+	silent   bool
+}
+
+// nameLimit is how long the name of an address is waited for.
+const nameLimit = 2 * time.Second
 
 // Host looks a name up.
-func (r NetResolver) Host(name string) ([]netip.Addr, error) {
-	return net.DefaultResolver.LookupNetIP(r.Context, "ip", name)
+func (r *NetResolver) Host(name string) ([]netip.Addr, error) {
+	return r.resolver.LookupNetIP(r.Context, "ip", name)
 }
 
 // Addr looks an address up.
-func (r NetResolver) Addr(addr netip.Addr) (string, bool) {
-	names, err := net.DefaultResolver.LookupAddr(r.Context, addr.WithZone("").String())
+func (r *NetResolver) Addr(addr netip.Addr) (string, bool) {
+	if r.silent {
+		return "", false
+	}
+	ctx, cancel := context.WithTimeout(r.Context, nameLimit)
+	defer cancel()
+	names, err := r.resolver.LookupAddr(ctx, addr.WithZone("").String())
+	var failure *net.DNSError
+	if errors.As(err, &failure) && (failure.IsTimeout || failure.IsTemporary) {
+		r.silent = true
+	}
 	if err != nil || len(names) == 0 {
 		return "", false
 	}
