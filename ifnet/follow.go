@@ -142,7 +142,12 @@ func (f *follower) run(ctx context.Context, t *Table) {
 			case !ok:
 				return
 			case update.gone:
+				t.settling.Lock()
+				delete(t.settled, update.Attrs().Index)
+				t.settling.Unlock()
 				t.remove(update.Attrs().Index)
+			case t.settledLately(update.Attrs().Index):
+				t.reread(f.socket, update.Attrs().Index)
 			default:
 				t.update(update.device)
 			}
@@ -276,7 +281,34 @@ func (t *Table) deleteAddr(update netlink.AddrUpdate) {
 // Settle takes in what the kernel says of an interface now, before the event
 // comes. It works in the network namespace of the calling thread.
 func (t *Table) Settle(index int) {
-	if devices, err := readDevices(nil, index); err == nil && len(devices) == 1 {
+	t.settling.Lock()
+	t.settled[index] = time.Now()
+	t.settling.Unlock()
+	t.reread(nil, index)
+}
+
+// settledTime is how long after Settle an event may tell of what was before.
+const settledTime = time.Second
+
+// settledLately reports whether an event of an interface may be older than what
+// the table knows.
+func (t *Table) settledLately(index int) bool {
+	t.settling.Lock()
+	defer t.settling.Unlock()
+	at, ok := t.settled[index]
+	if ok && time.Since(at) > settledTime {
+		delete(t.settled, index)
+		ok = false
+	}
+	return ok
+}
+
+// reread takes in what the kernel says of an interface now, in the namespace of
+// a socket or, without one, of the calling thread.
+func (t *Table) reread(socket *nl.SocketHandle, index int) {
+	t.settling.Lock()
+	defer t.settling.Unlock()
+	if devices, err := readDevices(socket, index); err == nil && len(devices) == 1 {
 		t.update(devices[0])
 	}
 }

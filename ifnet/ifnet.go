@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/bsdnet/bsdnet/bpf"
 )
@@ -116,13 +117,16 @@ type Table struct {
 	mirror   Mirror
 	report   func(error)
 	dhcp     map[int]bool // indexes of interfaces with a DHCP client
+
+	settling sync.Mutex        // held while one interface is read anew; before mu
+	settled  map[int]time.Time // when, by index
 }
 
 // NewTable returns an empty table.
 func NewTable() *Table {
 	return &Table{
 		byIndex: make(map[int]*Ifnet), subs: make(map[int]func(Event)), aliases: map[string]string{"lo": "lo0"},
-		groups: make(map[string]uint32), dhcp: make(map[int]bool),
+		groups: make(map[string]uint32), dhcp: make(map[int]bool), settled: make(map[int]time.Time),
 		slots: make(map[uint32]int), foreign: make(map[int]*Ifnet),
 		rounds: make(map[uint32]uint32), cursor: bpf.IfnetSlots / 2, uppers: make(map[int]int),
 		children: make(map[int]map[int]bool), tagged: make(map[Tag]int), vlanKeys: make(map[int]bpf.VlanKey),
