@@ -113,6 +113,10 @@ func (b *builder) names() {
 			b.fail(at(v), "%s: %s is the name of %s", v.Name, v.Value, other)
 			continue
 		}
+		if v.Value != device && slices.Contains(b.host.Devices, v.Value) {
+			b.fail(at(v), "%s: %s is another interface", v.Name, v.Value)
+			continue
+		}
 		taken[v.Value] = device
 		b.plan.Names[device] = v.Value
 	}
@@ -193,6 +197,9 @@ func (b *builder) clone(pos Position, name string, vlan *Vlan) {
 	if err := checkName(name); err != nil {
 		b.fail(pos, "%v", err)
 		return
+	}
+	if strings.TrimRight(name, "0123456789") == "epair" {
+		name += "a" // a pair goes by the name of its first end
 	}
 	if b.plan.IsClone(name) {
 		b.fail(pos, "%s is made twice", name)

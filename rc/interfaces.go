@@ -371,6 +371,9 @@ func (b *builder) checkVlans() {
 	for _, c := range b.plan.Clones {
 		v := c.Vlan
 		if v == nil {
+			if !clonable(c.CreateName()) {
+				b.fail(c.Position, "%s: no such interface can be made", c.Name)
+			}
 			continue
 		}
 		if bsd, ok := b.plan.Names[v.Parent]; ok {
@@ -392,6 +395,16 @@ func (b *builder) checkVlans() {
 	}
 	b.order()
 }
+
+// clonable reports whether a name is a cloner's with a unit that it takes.
+func clonable(name string) bool {
+	driver := strings.TrimRight(name, "0123456789")
+	unit, err := strconv.Atoi(name[len(driver):])
+	return err == nil && slices.Contains(cloners, driver) && strconv.Itoa(unit) == name[len(driver):] && unit <= unitMax
+}
+
+// unitMax is IF_MAXUNIT of FreeBSD.
+const unitMax = 0x7fff
 
 // order sorts the clones so that parents come first.
 func (b *builder) order() {

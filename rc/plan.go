@@ -7,6 +7,7 @@ package rc
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 
 	"github.com/bsdnet/bsdnet/route/api"
 )
@@ -58,6 +59,14 @@ type Clone struct {
 	Name     string   `json:"name"`
 	Vlan     *Vlan    `json:"vlan,omitempty"`
 	Position Position `json:"position"`
+}
+
+// CreateName is what ifconfig(8) is told to create; it differs for a pair.
+func (c *Clone) CreateName() string {
+	if strings.HasPrefix(c.Name, "epair") {
+		return strings.TrimSuffix(c.Name, "a")
+	}
+	return c.Name
 }
 
 // Vlan is the tag of a vlan interface. Nothing is zero but Priority and, where

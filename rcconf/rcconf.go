@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
+	"unicode"
 )
 
 // Variable is the value of one variable and where it was last assigned.
@@ -168,7 +170,7 @@ func (p *parser) assignment() {
 	switch {
 	case name == "" || !add && !strings.HasPrefix(p.text[p.at:], "="):
 		p.skipLine()
-		p.errorf(line, "not an assignment: %s", excerpt(p.text[start:p.at]))
+		p.errorf(line, "not an assignment: %s", printable(excerpt(p.text[start:p.at])))
 		return
 	case add:
 		p.at += 2
@@ -318,6 +320,14 @@ func excerpt(text string) string {
 	text = strings.TrimSpace(text)
 	if len(text) > 60 {
 		text = text[:60] + " ..."
+	}
+	return text
+}
+
+// printable is a text as it is, or quoted where a terminal would not show it.
+func printable(text string) string {
+	if strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) && r != '\t' }) {
+		return strconv.Quote(text)
 	}
 	return text
 }

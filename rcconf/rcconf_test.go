@@ -45,6 +45,7 @@ func TestRefused(t *testing.T) {
 		{"unterminated single", "a='x\n", "rc.conf:1: unterminated quote"},
 		{"clever expansion", "a=${b:-c}\n", "rc.conf:1: ${b: only plain variables are expanded here"},
 		{"pipe", "a=b|c\n", "rc.conf:1: \"|\": shell code is not run here"},
+		{"bytes", "\x01\x02\n", "rc.conf:1: not an assignment: \"\\x01\\x02\""},
 		{"if", "if true; then\n", "rc.conf:1: not an assignment: if true; then"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -9,7 +9,7 @@ import (
 )
 
 // A further loopback interface: its addresses are the host's for everybody, in
-// both families; pf judges what is routed into it; rc.conf makes one.
+// both families; pf judges what is routed into it; rc.conf makes one, and a pair.
 func TestLoopback(t *testing.T) {
 	s := newSite(t, "tc")
 	if got := s.ifconfig(s.Router, "lo create"); got != "lo1\n" {
@@ -55,7 +55,7 @@ func TestLoopback(t *testing.T) {
 	s.ifconfig(s.Router, "lo1 destroy")
 
 	file := filepath.Join(t.TempDir(), "rc.conf")
-	if err := os.WriteFile(file, []byte("cloned_interfaces=\"lo1\"\nifconfig_lo1=\"inet 10.1.1.2/32\"\nifconfig_lo1_alias0=\"inet 10.1.1.3/32\"\n"), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte("cloned_interfaces=\"lo1 epair0\"\nifconfig_epair0a=\"inet 10.7.0.1/24\"\nifconfig_lo1=\"inet 10.1.1.2/32\"\nifconfig_lo1_alias0=\"inet 10.1.1.3/32\"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	s.must(s.Router, "rc", "start", "-f", file)
@@ -64,7 +64,7 @@ func TestLoopback(t *testing.T) {
 		t.Errorf("reload of the same changed %q", out)
 	}
 	s.must(s.Router, "rc", "stop")
-	if out := s.ifconfig(s.Router, "-l"); strings.Contains(out, "lo1") {
+	if out := s.ifconfig(s.Router, "-l"); strings.Contains(out, "lo1") || strings.Contains(out, "epair") {
 		t.Errorf("left: %s", out)
 	}
 }

@@ -120,7 +120,7 @@ func TestReload(t *testing.T) {
 			t.Errorf("reload of the same made events: %q", lines)
 		}
 		stopWan = s.monitor("wan")
-		out := s.rc("reload", conf("inet 192.0.2.1/24 mtu 1400 description inside", "ifconfig_lan_alias0=\"inet 192.0.2.7/32\"\nstatic_routes=\"a\"\nroute_a=\"-net 10.0.0.0/8 192.0.2.2\"\n"))
+		out := s.rc("reload", conf("inet 192.0.2.1/24 mtu 1400 description inside group inner staticarp", "ifconfig_lan_alias0=\"inet 192.0.2.7/32\"\nstatic_routes=\"a\"\nroute_a=\"-net 10.0.0.0/8 192.0.2.2\"\n"))
 		for _, want := range []string{"lan: mtu", "lan: description", "lan: 192.0.2.7/32", "route -inet -net 10.0.0.0/8 192.0.2.2"} {
 			if !strings.Contains(out, want+"\n") {
 				t.Errorf("no %q in %q", want, out)
@@ -134,6 +134,9 @@ func TestReload(t *testing.T) {
 		}
 		if out := s.router.MustRun(t, "ip", "addr", "show", "dev", "lan"); strings.Contains(out, "192.0.2.") ||
 			!strings.Contains(out, "203.0.113.1/24") || !strings.Contains(out, "mtu 1500") || strings.Contains(out, "inside") {
+			t.Errorf("lan after the last reload: %s", out)
+		}
+		if out := s.bsdnet("ifconfig", "lan"); strings.Contains(out, "STATICARP") || strings.Contains(out, "inner") {
 			t.Errorf("lan after the last reload: %s", out)
 		}
 		if out := s.router.MustRun(t, "ip", "route"); strings.Contains(out, "10.0.0.0/8") || !strings.Contains(out, "default via 198.51.100.1") {

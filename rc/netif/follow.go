@@ -177,6 +177,9 @@ func (n *Netif) unconfigure(ctx context.Context, was *rc.Interface, report *Repo
 		}
 		n.deleteAddress(ctx, was.Name, a, all[0].Lladdr, report)
 	}
+	others := *was
+	others.MTU = 0
+	n.settings(ctx, &rc.Interface{Name: was.Name, Position: was.Position}, &all[0], &others, report)
 	b, ok := n.state.Before[was.Name]
 	if !ok || was.Name == "lo0" {
 		return

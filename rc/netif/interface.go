@@ -3,6 +3,7 @@ package netif
 import (
 	"context"
 	"errors"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -52,7 +53,7 @@ func (n *Netif) clones(ctx context.Context, plan *rc.Plan, report *Report) {
 // create makes a clone. A vlan of another name than its cloner's is made as
 // the next one and renamed.
 func (n *Netif) create(ctx context.Context, c *rc.Clone) error {
-	request := ifapi.CreateRequest{Name: c.Name, Vlan: vlanOf(c.Vlan)}
+	request := ifapi.CreateRequest{Name: c.CreateName(), Vlan: vlanOf(c.Vlan)}
 	_, err := n.config.Ifnet.Create(ctx, []ifapi.CreateRequest{request})
 	if err == nil || c.Vlan == nil || !errors.Is(err, errno.EINVAL) {
 		return err
@@ -177,7 +178,7 @@ func (n *Netif) settings(ctx context.Context, ifp *rc.Interface, is *ifapi.Inter
 			})
 		}
 	}
-	for name, on := range ifp.Flags {
+	for name, on := range withdrawn(ifp.Flags, was) {
 		flag, inverted := flagOf(name)
 		set := on != inverted
 		do(name, (is.Flags&flag != 0) != set, func() error {
@@ -188,6 +189,19 @@ func (n *Netif) settings(ctx context.Context, ifp *rc.Interface, is *ifapi.Inter
 			return b.SetFlags(ctx, request)
 		})
 	}
+}
+
+// withdrawn are flags with those of before that are not said any more, which
+// go back to what they are without: arp is on, the others are off.
+func withdrawn(flags map[string]bool, was *rc.Interface) map[string]bool {
+	all := make(map[string]bool)
+	if was != nil {
+		for name := range was.Flags {
+			all[name] = name == "arp"
+		}
+	}
+	maps.Copy(all, flags)
+	return all
 }
 
 // flagOf is the flag of a word of ifconfig(8); arp clears one.
