@@ -8,8 +8,6 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/bsdnet/bsdnet/rcconf"
 )
 
 // Rights of landlock(7) on files. What is not granted anywhere, such as to
@@ -49,27 +47,15 @@ func (d *Daemon) places() []place {
 	if path := d.instance.resolvconf(); path != "" {
 		list = append(list, place{filepath.Dir(path), landlockFiles})
 	}
-	for _, path := range d.pflogFiles() {
-		list = append(list, place{filepath.Dir(path), landlockFiles})
-	}
-	return list
-}
-
-// pflogFiles are where pflog is written, now or by what rc.conf says.
-func (d *Daemon) pflogFiles() []string {
-	d.pflogd.mu.Lock()
-	files := []string{d.pflogd.path}
-	d.pflogd.mu.Unlock()
-	if settings, err := rcconf.ParseFiles(RcConf); err == nil {
-		files = append(files, settings.Get("pflog_logfile"))
-	}
-	var absolute []string
-	for _, file := range files {
-		if filepath.IsAbs(file) {
-			absolute = append(absolute, file)
+	if plan := d.netif.Plan(); plan != nil {
+		if file := plan.Pflog.File; filepath.IsAbs(file) {
+			list = append(list, place{filepath.Dir(file), landlockFiles})
+		}
+		if file := plan.PF.Rules; filepath.IsAbs(file) { // a boot tries it again
+			list = append(list, place{filepath.Dir(file), landlockRead})
 		}
 	}
-	return absolute
+	return list
 }
 
 // landlock confines all threads to places; those that do not exist are left

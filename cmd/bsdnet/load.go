@@ -70,11 +70,31 @@ func load(c *cli.Context) error {
 	if c.Bool("foreground") {
 		return foreground(c.Context, request, plan, boot)
 	}
+	if _, err := control.Dial(); c.Bool("boot") && err != nil {
+		return background(c.Context, bootArguments(c)) // the daemon does all of it, and goes on trying
+	}
 	client, err := ensureLoaded(c.Context, request)
 	if err != nil || plan == nil {
 		return err
 	}
 	return applyPlan(c.Context, client, plan, nil)
+}
+
+// bootArguments are the arguments of load --boot as they were given.
+func bootArguments(c *cli.Context) []string {
+	args := []string{"--boot"}
+	for _, name := range []string{"file", "mode", "pf-dialect", "states"} {
+		if c.IsSet(name) {
+			args = append(args, "--"+name, fmt.Sprint(c.Value(name)))
+		}
+	}
+	for _, name := range c.StringSlice("interface") {
+		args = append(args, "-i", name)
+	}
+	if c.Bool("takeover") {
+		args = append(args, "--takeover")
+	}
+	return args
 }
 
 // ensureLoaded loads what a request asks for into the instance, which it

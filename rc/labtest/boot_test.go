@@ -93,12 +93,16 @@ func TestBootFallback(t *testing.T) {
 		s.boot(file)
 		check("good", "", true)
 		before = s.bsdnet("pfctl", "-sr")
-		for _, bad := range []string{"pass\nnonsense\n", "pass in proto tcp synproxy state\n", "table <t> file \"/nonexistent\"\npass\n"} {
+		for i, bad := range []string{"pass\nnonsense\n", "pass in proto tcp synproxy state\n", "table <t> file \"/nonexistent\"\npass\n"} {
+			boot := s.boot
+			if i == 1 { // without a service manager
+				boot = func(file string) { s.bsdnet("load", "--boot", "-f", file, "--mode", s.mode) }
+			}
 			if err := os.WriteFile(rules, []byte(bad), 0o644); err != nil {
 				t.Fatal(err)
 			}
 			s.down()
-			s.boot(file)
+			boot(file)
 			check("bad after good", "pf: the previous good ruleset is in force: ", true)
 			if now := s.bsdnet("pfctl", "-sr"); now != before {
 				t.Errorf("with %q there rule\n%swant\n%s", bad, now, before)
