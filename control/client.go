@@ -49,6 +49,10 @@ func Dial() (*Client, error) {
 // The fast path goes on without it.
 var ErrDaemonDown = errors.New("the bsdnet daemon is not running")
 
+// Close ends the connections that are kept for the next request. Requests may
+// follow all the same.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
 func (c *Client) post(ctx context.Context, name string, request any) (*http.Response, error) {
 	body, err := json.Marshal(request)
 	if err != nil {

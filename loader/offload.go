@@ -34,6 +34,12 @@ var (
 	OffloadRxStag = Offload{Name: "rx-vlan-stag", feature: "rx-vlan-stag-hw-parse"}
 )
 
+// Filters of a device for tags that it was not told of.
+var (
+	OffloadVlanFilter = Offload{Name: "rx-vlan-filter", feature: "rx-vlan-filter"}
+	OffloadStagFilter = Offload{Name: "rx-vlan-stag-filter", feature: "rx-vlan-stag-filter"}
+)
+
 // OffloadByName finds an offload by its name.
 func OffloadByName(name string) (Offload, bool) {
 	for _, offload := range []Offload{OffloadTxChecksum, OffloadGRO, OffloadRxVlan, OffloadTxVlan, OffloadTxStag, OffloadRxStag} {

@@ -52,6 +52,7 @@ func TestVlanMass(t *testing.T) {
 			create[n] = api.CreateRequest{Name: "vlan", Vlan: &api.Vlan{Parent: "em0", Tag: n + 1}}
 		}
 		start := time.Now()
+		answered := s.answering(s.Router)
 		s.requests(s.Router, func(b api.Backend) error {
 			names, err := b.Create(context.Background(), create)
 			for n, name := range names {
@@ -59,7 +60,12 @@ func TestVlanMass(t *testing.T) {
 			}
 			return err
 		})
-		t.Logf("%d created in %v", count, time.Since(start))
+		took := time.Since(start)
+		longest := answered()
+		t.Logf("%d created in %v, status answered within %v", count, took, longest)
+		if longest > took/2 {
+			t.Errorf("status waited %v for the creation of vlans, which took %v", longest, took)
+		}
 		var lladdr net.HardwareAddr
 		s.inside(s.Router, func() error {
 			for n := range count {
@@ -88,6 +94,42 @@ func TestVlanMass(t *testing.T) {
 		t.Logf("%d destroyed in %v", count, time.Since(start))
 		s.holds(s.Router, before)
 	})
+}
+
+// answering asks for the status of a host again and again, until it is asked
+// for the longest time that an answer took.
+func (s *site) answering(host *lab.Host) (longest func() time.Duration) {
+	stop, done := make(chan struct{}), make(chan error, 1)
+	var most time.Duration
+	go func() {
+		done <- host.Do(func() error {
+			client, err := control.Dial()
+			if err != nil {
+				return err
+			}
+			defer client.Close()
+			for err == nil {
+				start := time.Now()
+				if _, err = control.Call[*control.Status](context.Background(), client, "status", control.None{}); err == nil {
+					most = max(most, time.Since(start))
+				}
+				select {
+				case <-stop:
+					return err
+				case <-time.After(20 * time.Millisecond):
+				}
+			}
+			return err
+		})
+	}()
+	return func() time.Duration {
+		s.t.Helper()
+		close(stop)
+		if err := <-done; err != nil {
+			s.t.Errorf("status: %v", err)
+		}
+		return most
+	}
 }
 
 // Several processes create and destroy vlans at once; nothing is left.

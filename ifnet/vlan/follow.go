@@ -121,25 +121,43 @@ func (c *Cloner) fromXDP(parent *ifnet.Ifnet) bool {
 	return !parent.TC
 }
 
-// demand makes a parent receive what its vlans want: groups, and frames for
-// other stations where a vlan is promiscuous or has a link address of its own.
+// demand makes a parent receive what its vlans want.
 func (c *Cloner) demand(index int) {
 	parent, ok := c.table.ByIndex(index)
 	if !ok {
 		return
 	}
-	var flags api.Flags
+	var up []*ifnet.Ifnet
 	for _, child := range c.table.Children(index) {
-		ifp, ok := c.table.ByIndex(child)
-		if !ok || !ifp.Up {
-			continue
+		if ifp, ok := c.table.ByIndex(child); ok && ifp.Up {
+			up = append(up, ifp)
 		}
+	}
+	if err := c.ioctl.Force(index, demanded(parent, up, filters(parent.Device))); err != nil {
+		c.report(fmt.Errorf("%s: receive for its vlans: %w", parent.Name, err))
+	}
+}
+
+// filters reports whether a device drops frames of tags that it was not told
+// of. Only the 8021q of Linux can tell it of one.
+func filters(device string) bool {
+	for _, offload := range []loader.Offload{loader.OffloadVlanFilter, loader.OffloadStagFilter} {
+		if on, err := loader.GetOffload(device, offload); err == nil && on {
+			return true
+		}
+	}
+	return false
+}
+
+// demanded are the flags that a parent needs for its vlans that are up: groups,
+// and frames for other stations where a vlan is promiscuous or has a link
+// address of its own. A device that filters stops when it receives everything.
+func demanded(parent *ifnet.Ifnet, up []*ifnet.Ifnet, filters bool) (flags api.Flags) {
+	for _, ifp := range up {
 		flags |= api.IffAllmulti
-		if ifp.Promisc || !bytes.Equal(ifp.Lladdr, parent.Lladdr) {
+		if filters || ifp.Promisc || !bytes.Equal(ifp.Lladdr, parent.Lladdr) {
 			flags |= api.IffPpromisc
 		}
 	}
-	if err := c.ioctl.Force(index, flags); err != nil {
-		c.report(fmt.Errorf("%s: receive for its vlans: %w", parent.Name, err))
-	}
+	return flags
 }
