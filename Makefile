@@ -8,7 +8,7 @@ PACKAGES := ./...
 
 export CGO_ENABLED := 0
 
-.PHONY: all build install vm-test torture setup demo test test-short test-diff bench generate fuzz vm clean
+.PHONY: all build install vm-test torture setup setup-test demo test test-short test-diff bench generate fuzz vm clean
 
 all: build
 
@@ -23,11 +23,15 @@ FORCE:
 setup:
 	./internal/setup/packages
 
+# And what the tests need besides.
+setup-test:
+	./internal/setup/packages test
+
 demo: setup build
 	$(GO) run ./internal/demo
 
 # All tests, with the kernels in QEMU.
-test: setup build
+test: setup-test build
 	$(GO) vet $(PACKAGES)
 	$(GO) test -count=1 -p 1 -timeout 40m $(PACKAGES)
 	$(MAKE) --no-print-directory vm
@@ -54,7 +58,7 @@ vm: build
 
 # A firewall at home, in a Debian system in QEMU: boots, NAT, forwarded ports,
 # reboots, and somebody who attacks all the time.
-vm-test: setup build
+vm-test: setup-test build
 	$(GO) test -count=1 -v -timeout 30m -run 'TestStory' -tags vm ./internal/vm
 
 PREFIX  ?= /usr
@@ -73,7 +77,7 @@ install: build
 	done
 	install -d -m 755 $(DESTDIR)/etc/bsdnet
 
-bench: setup build
+bench: setup-test build
 	$(GO) test -count=1 -v -timeout 30m -tags bench -run 'TestBench' ./internal/bench
 	$(GO) test -count=1 -run '^$$' -bench 'Thread' ./netisr
 	$(GO) test -count=1 -v -run 'TestBigConfig' ./pf/conf
