@@ -21,6 +21,7 @@ import (
 	"github.com/bsdnet/bsdnet/pfil"
 	"github.com/bsdnet/bsdnet/rc/netif"
 	"github.com/bsdnet/bsdnet/route"
+	"github.com/bsdnet/bsdnet/route/rtsock"
 )
 
 // Daemon runs one instance: the data path of its network namespace and
@@ -39,6 +40,8 @@ type Daemon struct {
 	ioctl    *ifnet.Ioctl
 	pfil     *pfil.Registry
 	route    *route.Table
+	rtsock   *rtsock.Server
+	groups   rtsock.Groups
 	slow     *slowPath
 	pf       *filter
 	confirm  *confirmer
@@ -210,6 +213,9 @@ func (d *Daemon) start(ctx context.Context, request LoadRequest, fresh bool) (*L
 	}
 	if err := d.route.Start(); err != nil {
 		return nil, fmt.Errorf("start routing: %w", err)
+	}
+	if err := d.startRtsock(); err != nil {
+		return nil, err
 	}
 	if d.slow, err = startSlowPath(d); err != nil {
 		return nil, fmt.Errorf("start netisr: %w", err)
@@ -472,6 +478,7 @@ func (d *Daemon) refresh(ctx context.Context) {
 			return
 		case <-ticker.C:
 			d.ifnet.Refresh()
+			d.tellGroups()
 			if d.replaced() {
 				d.log.Error("the instance was taken away, or belongs to another network namespace of its name")
 				return
@@ -527,6 +534,9 @@ func (d *Daemon) close() {
 		d.slow.close()
 	}
 	d.pf.close()
+	if d.rtsock != nil {
+		d.rtsock.Close()
+	}
 	if d.route != nil {
 		d.route.Close()
 	}

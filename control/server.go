@@ -113,6 +113,9 @@ func (d *Daemon) calls() map[string]call {
 	for name, c := range d.routeCalls() {
 		calls[name] = c
 	}
+	for name, c := range d.rtsockCalls() {
+		calls[name] = c
+	}
 	for name, c := range d.slow.calls() {
 		calls[name] = c
 	}
@@ -326,6 +329,7 @@ func (d *Daemon) Unload() error {
 	err = restore(d.instance, d.record)
 	d.cancel()
 	d.slow.close()
+	d.rtsock.Close()
 	err = errors.Join(err, d.route.Close()) // it would ask for the gateways again
 	removeDir := d.instance.removeDir
 	if d.confined.Load() > 0 {

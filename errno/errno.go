@@ -40,6 +40,10 @@ const (
 	EPROTONOSUPPORT Errno = "EPROTONOSUPPORT"
 	ENOSPC          Errno = "ENOSPC"
 	ENAMETOOLONG    Errno = "ENAMETOOLONG"
+	ENOTDIR         Errno = "ENOTDIR"
+	EISDIR          Errno = "EISDIR"
+	ENOPROTOOPT     Errno = "ENOPROTOOPT"
+	EDQUOT          Errno = "EDQUOT"
 )
 
 var errnos = map[Errno]struct {
@@ -70,6 +74,10 @@ var errnos = map[Errno]struct {
 	EDESTADDRREQ:    {"Destination address required", 39, syscall.EDESTADDRREQ},
 	EACCES:          {"Permission denied", 13, syscall.EACCES},
 	ENOMEM:          {"Cannot allocate memory", 12, syscall.ENOMEM},
+	ENOTDIR:         {"Not a directory", 20, syscall.ENOTDIR},
+	EISDIR:          {"Is a directory", 21, syscall.EISDIR},
+	ENOPROTOOPT:     {"Protocol not available", 42, syscall.ENOPROTOOPT},
+	EDQUOT:          {"Disc quota exceeded", 69, syscall.EDQUOT},
 	ERANGE:          {"Result too large", 34, syscall.ERANGE},
 	EHOSTUNREACH:    {"No route to host", 65, syscall.EHOSTUNREACH},
 }

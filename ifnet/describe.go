@@ -62,7 +62,7 @@ func (i *Ioctl) describe(ifp *Ifnet, link netlink.Link, addrs []netlink.Addr) ap
 	k := i.state.kept[ifp.Index]
 	out := api.Interface{
 		Name: ifp.Name, Device: ifp.Device, Index: ifp.Index, MTU: attrs.MTU, Owned: ifp.Owned,
-		Type: typeOf(ifp), Flags: flagsOf(ifp, attrs.RawFlags, attrs.Promisc, k),
+		Type: ifp.Iftype(), Flags: flagsOf(ifp, attrs.RawFlags, attrs.Promisc, k),
 		Description: attrs.Alias, Nd6: nd6Of(ifp.Device), LinkState: api.LinkDown, Groups: groupsOf(ifp),
 	}
 	out.Capabilities, out.Enabled = capabilitiesOf(ifp.Device)
@@ -143,7 +143,8 @@ func (i *Ioctl) counters(out *api.Interface, ifp *Ifnet, s *netlink.LinkStatisti
 	}
 }
 
-func typeOf(ifp *Ifnet) uint8 {
+// Iftype returns the type of an interface: IFT_*.
+func (ifp *Ifnet) Iftype() uint8 {
 	switch {
 	case ifp.Loopback:
 		return api.IftLoop

@@ -71,8 +71,11 @@ func (t *Table) RouteAdd(_ context.Context, req api.RouteRequest) (api.Rtentry, 
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.put(req.Dst, nil, p, asker{req.Pid, req.Seq})
-	return t.describe(req.Dst, p), nil
+	who := askerOf(req)
+	t.put(req.Dst, nil, p, who)
+	e := t.describe(req.Dst, p)
+	t.answer(who, api.RTMAdd, e)
+	return e, nil
 }
 
 // RouteChange changes a route in Linux and in the RIB. A route that somebody
@@ -97,8 +100,15 @@ func (t *Table) RouteChange(_ context.Context, req api.RouteRequest) (api.Rtentr
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.put(req.Dst, old, p, asker{req.Pid, req.Seq})
-	return t.describe(req.Dst, p), nil
+	who := askerOf(req)
+	t.put(req.Dst, old, p, who)
+	e := t.describe(req.Dst, p)
+	typ := api.RTMChange
+	if req.LocksOnly {
+		typ = api.RTMLock
+	}
+	t.answer(who, typ, e)
+	return e, nil
 }
 
 // changed makes the path that a request to change asks for.
@@ -112,9 +122,21 @@ func (t *Table) changed(req api.RouteRequest) (old, p *path, usable bool, err er
 	}
 	next := *old
 	next.owner, next.protocol, next.mirrored, next.seen = ownerBSD, Protocol, false, 0
+	if req.LocksOnly {
+		next.metrics = old.metrics.Lock(req.Metrics.Locks, req.Inits)
+		_, usable = t.usable(req.Dst, &next)
+		return old, &next, usable, nil
+	}
 	next.metrics = old.metrics.Merge(req.Metrics, req.Inits)
-	next.flags |= req.Flags & api.Settable
+	cleared := req.Fmask & api.Fmask &^ req.Flags
+	next.flags = next.flags&^cleared | req.Flags&api.Settable
 	discards := req.Flags&(api.Reject|api.Blackhole) != 0
+	if old.discards() && cleared&old.flags&(api.Reject|api.Blackhole) != 0 && !req.Gateway.IsValid() && req.Interface == "" {
+		if !old.gateway.IsValid() {
+			return nil, nil, false, api.Errorf(api.EINVAL, "")
+		}
+		req.Gateway = old.gateway // it leads there again
+	}
 	if req.Ifp != "" && !req.Gateway.IsValid() && req.Interface == "" && !discards {
 		// The same gateway, if there is one, by another interface.
 		if len(old.hops) > 0 && old.hops[0].gateway.IsValid() {
@@ -153,7 +175,7 @@ func (t *Table) RouteDelete(_ context.Context, req api.RouteRequest) (api.Rtentr
 	if err != nil {
 		return api.Rtentry{}, err
 	}
-	e, err := t.removePath(req.Dst, p, asker{req.Pid, req.Seq})
+	e, err := t.removePath(req.Dst, p, askerOf(req))
 	return e, fail(err)
 }
 
@@ -323,7 +345,7 @@ const monitorBuffer = 8192
 
 // Subscribe returns a stream of all messages from now on, with room for as
 // many as the listener may lag behind.
-func (t *Table) Subscribe(buffer int) *Subscription { return t.hub.subscribe(buffer) }
+func (t *Table) Subscribe(buffer int) *Subscription { return t.hub.Subscribe(buffer) }
 
 // Monitor passes messages on. See [api.Backend].
 func (t *Table) Monitor(ctx context.Context, notify func(api.Message) error) error {
@@ -337,7 +359,7 @@ func (t *Table) Monitor(ctx context.Context, notify func(api.Message) error) err
 			if !ok {
 				return nil
 			}
-			if err := notify(m); err != nil {
+			if err := notify(*m); err != nil {
 				return err
 			}
 			if n := sub.Dropped(); n > 0 {
@@ -350,7 +372,7 @@ func (t *Table) Monitor(ctx context.Context, notify func(api.Message) error) err
 // Miss tells the subscribers that there is no route to a destination. netisr
 // calls it, at a limited rate.
 func (t *Table) Miss(dst netip.Addr) {
-	t.hub.publish(api.Message{
+	t.hub.Publish(api.Message{
 		Type:  api.RTMMiss,
 		Time:  t.now(),
 		Flags: api.Done,
@@ -384,7 +406,7 @@ func (t *Table) Redirect(dst, gateway, author netip.Addr, ifindex int) error {
 	m := api.Message{Type: api.RTMRedirect, Time: t.now(), Dst: host, Gateway: gateway, Author: author}
 	if err != nil {
 		m.Errno = api.ErrnoOf(err)
-		t.hub.publish(m)
+		t.hub.Publish(m)
 		return fail(err)
 	}
 	p := &path{
@@ -416,7 +438,7 @@ func (t *Table) Redirect(dst, gateway, author netip.Addr, ifindex int) error {
 	}
 	t.put(host, old, p, asker{})
 	m.Flags = p.flags | api.Done
-	t.hub.publish(m)
+	t.hub.Publish(m)
 	return nil
 }
 

@@ -10,10 +10,10 @@ import (
 // Subscription is a stream of routing messages. A listener that does not keep
 // up loses messages, its own and nobody else's.
 type Subscription struct {
-	C       <-chan api.Message // closed by Close and when the Table closes
-	c       chan api.Message
+	C       <-chan *api.Message // closed by Close and when the Table closes; not to be changed
+	c       chan *api.Message
 	dropped atomic.Uint64
-	hub     *hub
+	hub     *Hub
 }
 
 // Dropped returns how many messages the listener has lost.
@@ -22,17 +22,20 @@ func (s *Subscription) Dropped() uint64 { return s.dropped.Load() }
 // Close ends the subscription.
 func (s *Subscription) Close() { s.hub.remove(s) }
 
-// hub passes messages to the subscriptions.
-type hub struct {
+// Hub passes messages to subscriptions. Its methods may be called concurrently.
+type Hub struct {
 	mu   sync.Mutex
 	subs map[*Subscription]struct{}
 	done bool
 }
 
-func newHub() *hub { return &hub{subs: make(map[*Subscription]struct{})} }
+// NewHub returns a hub without subscriptions.
+func NewHub() *Hub { return &Hub{subs: make(map[*Subscription]struct{})} }
 
-func (h *hub) subscribe(buffer int) *Subscription {
-	c := make(chan api.Message, buffer)
+// Subscribe returns a stream of all messages from now on, with room for as
+// many as the listener may lag behind.
+func (h *Hub) Subscribe(buffer int) *Subscription {
+	c := make(chan *api.Message, buffer)
 	s := &Subscription{C: c, c: c, hub: h}
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -44,7 +47,7 @@ func (h *hub) subscribe(buffer int) *Subscription {
 	return s
 }
 
-func (h *hub) remove(s *Subscription) {
+func (h *Hub) remove(s *Subscription) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if _, ok := h.subs[s]; ok {
@@ -53,20 +56,24 @@ func (h *hub) remove(s *Subscription) {
 	}
 }
 
-// publish never blocks.
-func (h *hub) publish(m api.Message) {
+// Publish tells the subscribers of something that the Table has no part in.
+func (t *Table) Publish(m api.Message) { t.hub.Publish(m) }
+
+// Publish passes a message on. It never blocks.
+func (h *Hub) Publish(m api.Message) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for s := range h.subs {
 		select {
-		case s.c <- m:
+		case s.c <- &m:
 		default:
 			s.dropped.Add(1)
 		}
 	}
 }
 
-func (h *hub) close() {
+// Close ends all subscriptions.
+func (h *Hub) Close() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.done = true

@@ -133,7 +133,7 @@ func ifflags(ifp *ifnet.Ifnet) api.Ifflags {
 func (t *Table) publishInterface(e ifnet.Event) {
 	m := api.Message{
 		Time:      t.now(),
-		Link:      link(e.If),
+		Link:      LinkOf(e.If),
 		Ifflags:   ifflags(e.If),
 		LinkState: api.LinkDown,
 		Mtu:       e.If.MTU,
@@ -160,7 +160,7 @@ func (t *Table) publishInterface(e ifnet.Event) {
 	default:
 		return
 	}
-	t.hub.publish(m)
+	t.hub.Publish(m)
 }
 
 // told is what subscribers believe of a prefix.
@@ -183,8 +183,8 @@ func (t *Table) tell(n *node, c choice, ok bool) {
 			n.told.gateway, n.told.ifindex = c.hop.gateway, c.hop.ifindex
 		}
 	}
-	if t.quiet {
-		return
+	if t.quiet || t.asker.sender.Socket != 0 && t.asker.dst == n.dst {
+		return // nobody is to know, or the answer will tell
 	}
 	m := api.Message{Time: t.now(), Dst: n.dst}
 	believe := n.told
@@ -208,9 +208,9 @@ func (t *Table) tell(n *node, c choice, ok bool) {
 		m.Inits = api.RTVMtu
 	}
 	if ifp, ok := t.interfaces.ByIndex(believe.ifindex); ok {
-		m.Link = link(ifp)
+		m.Link = LinkOf(ifp)
 	} else {
 		m.Link = api.Link{Index: believe.ifindex}
 	}
-	t.hub.publish(m)
+	t.hub.Publish(m)
 }

@@ -121,6 +121,9 @@ func inOrder(old, fresh []linuxHop) []linuxHop {
 	return ordered
 }
 
+// discards reports whether packets end at the path.
+func (p *path) discards() bool { return p.kind == kindReject || p.kind == kindBlackhole }
+
 // usesInterface reports whether a path leads over an interface.
 func (p *path) usesInterface(index int) bool {
 	return slices.ContainsFunc(p.hops, func(h linuxHop) bool { return h.ifindex == index })

@@ -10,9 +10,30 @@ import (
 	"github.com/bsdnet/bsdnet/route/api"
 )
 
-// asker is who a change was made for: pid and seq of the message that tells
-// of it.
-type asker struct{ pid, seq int }
+// asker is who a change was made for, as the message that tells of it says.
+type asker struct {
+	pid, seq int
+	sender   api.Sender
+	dst      netip.Prefix // of the request, where there is a sender
+	inits    api.MetricBits
+}
+
+func askerOf(req api.RouteRequest) asker {
+	return asker{pid: req.Pid, seq: req.Seq, sender: req.Sender, dst: req.Dst, inits: req.Inits}
+}
+
+// answer tells of what a routing socket asked for, also where the change makes
+// no difference to anybody. The caller holds mu.
+func (t *Table) answer(who asker, typ api.MessageType, e api.Rtentry) {
+	if who.sender.Socket == 0 {
+		return
+	}
+	t.hub.Publish(api.Message{
+		Type: typ, Time: t.now(), Pid: who.pid, Seq: who.seq, Sender: who.sender,
+		Flags: e.Flags | api.Done, Dst: e.Dst, Gateway: e.Gateway, Link: e.Interface, Ifa: e.Ifa,
+		Metrics: e.Metrics, Inits: who.inits,
+	})
+}
 
 // build makes the path that a request to add asks for.
 func (t *Table) build(req api.RouteRequest) (*path, error) {
@@ -273,6 +294,7 @@ func (t *Table) removePath(dst netip.Prefix, p *path, who asker) (api.Rtentry, e
 	defer t.mu.Unlock()
 	e := t.describe(dst, p)
 	t.take(dst, p, who)
+	t.answer(who, api.RTMDelete, e)
 	return e, nil
 }
 

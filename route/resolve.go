@@ -159,7 +159,7 @@ func (t *Table) entry(dst netip.Prefix, c choice) api.Rtentry {
 		}
 	}
 	if ifp != nil {
-		e.Interface = link(ifp)
+		e.Interface = LinkOf(ifp)
 		if e.Metrics.Mtu == 0 {
 			e.Metrics.Mtu = uint64(ifp.MTU)
 		}
@@ -192,8 +192,9 @@ func (t *Table) loopback() (*ifnet.Ifnet, bool) {
 	return nil, false
 }
 
-func link(ifp *ifnet.Ifnet) api.Link {
-	return api.Link{Index: ifp.Index, Name: ifp.Name, Lladdr: lladdrString(ifp.Lladdr)}
+// LinkOf returns an interface as routing messages name it.
+func LinkOf(ifp *ifnet.Ifnet) api.Link {
+	return api.Link{Index: ifp.Index, Name: ifp.Name, Lladdr: lladdrString(ifp.Lladdr), Type: ifp.Iftype()}
 }
 
 // sourceAddr returns the address of an interface that packets to a gateway or

@@ -94,7 +94,7 @@ type Table struct {
 	path       dataPath
 	kernel     kernel
 	resolver   *resolver
-	hub        *hub
+	hub        *Hub
 	now        func() time.Time
 
 	// command is held by whoever changes Linux together with the RIB, and
@@ -169,7 +169,7 @@ func newTable(interfaces Interfaces, dp dataPath, k kernel, options Options, now
 		options:    options,
 		log:        options.Log,
 		path:       dp,
-		hub:        newHub(),
+		hub:        NewHub(),
 		now:        now,
 		rib:        newRib(),
 		fib:        newFib(dp, now),
@@ -275,14 +275,14 @@ func (t *Table) neighbourChanged(key neighbourKey, ll bpf.Llentry) {
 		Time:  t.now(),
 		Flags: api.Host | api.Done | api.Llinfo,
 		Dst:   netip.PrefixFrom(key.addr, key.addr.BitLen()),
-		Link:  api.Link{Index: ifp.Index, Name: ifp.Name},
+		Link:  api.Link{Index: ifp.Index, Name: ifp.Name, Type: ifp.Iftype()},
 	}
 	if ll.State == uint16(bpf.NeighbourValid) {
 		m.Type = api.RTMAdd
 		m.Flags |= api.Up
 		m.Link.Lladdr = lladdrString(ll.Lladdr[:])
 	}
-	t.hub.publish(m)
+	t.hub.Publish(m)
 }
 
 // isStatic reports whether a neighbour was entered by hand.
@@ -414,7 +414,7 @@ func (t *Table) Close() error {
 		}
 	})
 	t.wg.Wait()
-	t.hub.close()
+	t.hub.Close()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.closed {

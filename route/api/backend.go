@@ -14,11 +14,16 @@ type RouteRequest struct {
 	Ifp       string       `json:"ifp,omitempty"`       // interface to use
 	Ifa       netip.Addr   `json:"ifa,omitzero"`        // own address to use
 	Flags     Flags        `json:"flags,omitempty"`
+	Fmask     Flags        `json:"fmask,omitempty"` // change: flags that the request sets or clears; 0: it only sets
 	Fib       int          `json:"fib,omitempty"`
 	Metrics   Metrics      `json:"metrics,omitzero"`
-	Inits     MetricBits   `json:"inits,omitempty"` // metrics that the request sets
-	Pid       int          `json:"pid,omitempty"`   // of the one who asks, for the message
+	Inits     MetricBits   `json:"inits,omitempty"`      // metrics that the request sets
+	LocksOnly bool         `json:"locks_only,omitempty"` // change: of the metrics the locks alone
+	Pid       int          `json:"pid,omitempty"`        // of the one who asks, for the message
 	Seq       int          `json:"seq,omitempty"`
+	// Sender is who asks if it is a routing socket. What it asks for is
+	// answered by a message even where nothing changes.
+	Sender Sender `json:"-"`
 }
 
 // RouteFilter selects routes.

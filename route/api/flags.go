@@ -14,12 +14,15 @@ const (
 	Dynamic   Flags = 0x10
 	Modified  Flags = 0x20
 	Done      Flags = 0x40
+	Cloning   Flags = 0x100 // DragonFly's
 	Xresolve  Flags = 0x200
 	Llinfo    Flags = 0x400
 	Static    Flags = 0x800
 	Blackhole Flags = 0x1000
 	Proto2    Flags = 0x4000
 	Proto1    Flags = 0x8000
+	Prcloning Flags = 0x10000 // DragonFly's
+	Wascloned Flags = 0x20000 // DragonFly's
 	Proto3    Flags = 0x40000
 	Fixedmtu  Flags = 0x80000
 	Pinned    Flags = 0x100000
@@ -28,6 +31,9 @@ const (
 	Multicast Flags = 0x800000
 	Sticky    Flags = 0x10000000
 )
+
+// Fmask are the flags that a change may set and clear: RTF_FMASK.
+const Fmask = Proto1 | Proto2 | Proto3 | Blackhole | Reject | Static | Sticky
 
 // Settable are the flags that a request may carry; the others follow from
 // what the route is.
@@ -95,6 +101,8 @@ var names = []bitName{
 	{uint32(Blackhole), "BLACKHOLE"},
 	{uint32(Proto2), "PROTO2"},
 	{uint32(Proto1), "PROTO1"},
+	{uint32(Prcloning), "PRCLONING"},
+	{uint32(Wascloned), "WASCLONED"},
 	{uint32(Proto3), "PROTO3"},
 	{uint32(Fixedmtu), "FIXEDMTU"},
 	{uint32(Pinned), "PINNED"},

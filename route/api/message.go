@@ -102,6 +102,12 @@ func (s LinkState) String() string {
 	return "unknown"
 }
 
+// Sender is a routing socket that made a request.
+type Sender struct {
+	Socket uint64 // its number, 0: none
+	Addrs  uint32 // RTA_* of the sockaddrs that it asked for
+}
+
 // Message is one routing message: what a routing socket will carry in the
 // wire format and route monitor prints. Which fields mean something depends
 // on the type.
@@ -121,8 +127,11 @@ type Message struct {
 	Author  netip.Addr   `json:"author,omitzero"`
 	Metrics Metrics      `json:"metrics,omitzero"`
 	Inits   MetricBits   `json:"inits,omitempty"`
+	Ifa     netip.Addr   `json:"ifa,omitzero"`
+	Sender  Sender       `json:"-"` // whose request this answers
 
-	// Interfaces: RTM_IFINFO, RTM_NEWADDR, RTM_DELADDR, RTM_IFANNOUNCE.
+	// Interfaces: RTM_IFINFO, RTM_NEWADDR, RTM_DELADDR, RTM_IFANNOUNCE,
+	// RTM_NEWMADDR, RTM_DELMADDR.
 	Ifflags   Ifflags      `json:"ifflags,omitempty"`
 	LinkState LinkState    `json:"link_state,omitempty"`
 	Mtu       int          `json:"mtu,omitempty"`

@@ -64,6 +64,11 @@ func (m Metrics) Merge(n Metrics, inits MetricBits) Metrics {
 	if inits&RTVExpire != 0 {
 		m.Expire = n.Expire
 	}
-	m.Locks = m.Locks&^inits | n.Locks&inits
+	return m.Lock(n.Locks, inits)
+}
+
+// Lock returns m with the locks named in inits taken from locks.
+func (m Metrics) Lock(locks, inits MetricBits) Metrics {
+	m.Locks = m.Locks&^inits | locks&inits
 	return m
 }

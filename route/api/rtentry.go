@@ -36,6 +36,7 @@ type Link struct {
 	Index  int    `json:"index"`
 	Name   string `json:"name,omitempty"`
 	Lladdr string `json:"lladdr,omitempty"` // colon-separated hexadecimal
+	Type   uint8  `json:"type,omitempty"`   // IFT_*, 0: not known
 }
 
 // Rtentry is a route as it stands in the table.

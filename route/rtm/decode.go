@@ -214,3 +214,13 @@ func (d *IfData) get(b []byte, v Version) {
 	d.LastchangeSec = int64(le.Uint64(lastchange))
 	d.LastchangeUsec = int64(le.Uint64(lastchange[8:]))
 }
+
+// CutSockaddr reads the sockaddr at the beginning of b and returns what follows
+// it. EINVAL: it reaches beyond the end.
+func CutSockaddr(v Version, b []byte) (Sockaddr, []byte, error) {
+	if len(b) == 0 || int(b[0]) > len(b) {
+		return nil, nil, errno.EINVAL
+	}
+	end := min(roundup(int(b[0])), len(b))
+	return parseSockaddr(v, b[:b[0]], b[:end]), b[end:], nil
+}

@@ -49,13 +49,11 @@ func (m *Message) append(b []byte, dump, long bool) ([]byte, error) {
 			if sa == nil {
 				continue
 			}
-			if link, ok := sa.(Link); ok && !link.fits() {
-				return b[:begin], fmt.Errorf("encode message: link address of %q is too long", link.Name)
-			}
 			addrs |= Bit(i)
-			at := len(b)
-			b = sa.append(b)
-			b = append(b, make([]byte, roundup(len(b)-at)-(len(b)-at))...)
+			var err error
+			if b, err = AppendSockaddr(b, sa); err != nil {
+				return b[:begin], err
+			}
 		}
 	}
 	if odd := (len(b) - begin) % 8; dump && odd != 0 {
@@ -152,4 +150,14 @@ func (d *IfData) put(b []byte, v Version) {
 	lastchange := b[pick(v, 136, 144):]
 	le.PutUint64(lastchange, uint64(d.LastchangeSec))
 	le.PutUint64(lastchange[8:], uint64(d.LastchangeUsec))
+}
+
+// AppendSockaddr adds a sockaddr to b, rounded up as in a message.
+func AppendSockaddr(b []byte, sa Sockaddr) ([]byte, error) {
+	if link, ok := sa.(Link); ok && !link.fits() {
+		return b, fmt.Errorf("encode link address of %q: too long", link.Name)
+	}
+	at := len(b)
+	b = sa.append(b)
+	return append(b, make([]byte, roundup(len(b)-at)-(len(b)-at))...), nil
 }
