@@ -2,6 +2,8 @@ package control
 
 import (
 	"context"
+	"fmt"
+	"net"
 	"path/filepath"
 
 	"github.com/bsdnet/bsdnet/ifnet"
@@ -17,6 +19,20 @@ func (i Instance) RouteSocket(system rtm.Version) string {
 		return filepath.Join(i.Dir(), "route-dragonfly.sock")
 	}
 	return filepath.Join(i.Dir(), "route.sock")
+}
+
+// DialRoute opens a routing socket of a system in the instance of the current
+// network namespace. Every read gives one message.
+func DialRoute(system rtm.Version) (*net.UnixConn, error) {
+	instance, err := Current()
+	if err != nil {
+		return nil, err
+	}
+	conn, err := net.DialUnix("unixpacket", nil, &net.UnixAddr{Name: instance.RouteSocket(system), Net: "unixpacket"})
+	if err != nil {
+		return nil, fmt.Errorf("open routing socket: %w", err)
+	}
+	return conn, nil
 }
 
 // rtsockInterfaces is what routing sockets ask of the interfaces.
@@ -41,6 +57,7 @@ func (d *Daemon) startRtsock() error {
 			return err
 		}
 	}
+	d.tellGroups() // what there is now is no news
 	return nil
 }
 

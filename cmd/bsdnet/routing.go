@@ -2,11 +2,14 @@ package main
 
 import (
 	"context"
+	"io"
 	"os"
 	"strings"
 
 	"github.com/bsdnet/bsdnet/control"
+	"github.com/bsdnet/bsdnet/ifnet/api"
 	"github.com/bsdnet/bsdnet/route/command"
+	"github.com/bsdnet/bsdnet/route/rtm"
 )
 
 // routingEnv connects a front end of the routing system with the daemon.
@@ -21,10 +24,26 @@ func routingEnv(ctx context.Context) (*command.Env, error) {
 		Root:     os.Geteuid() == 0,
 		Resolver: &command.NetResolver{Context: ctx},
 	}
+	env.Socket = func(context.Context) (io.ReadCloser, error) { return control.DialRoute(rtm.FreeBSD) }
+	env.IndexToName = func(index int) (string, bool) { return interfaceName(ctx, client, index) }
 	if name, err := os.Hostname(); err == nil {
 		_, env.Domain, _ = strings.Cut(name, ".")
 	}
 	return env, nil
+}
+
+// interfaceName returns the BSD name of the interface with an index.
+func interfaceName(ctx context.Context, client *control.Client, index int) (string, bool) {
+	list, err := control.Call[[]api.Interface](ctx, client, "ifnet/list", api.Name{})
+	if err != nil {
+		return "", false
+	}
+	for _, ifp := range list {
+		if ifp.Index == index {
+			return ifp.Name, true
+		}
+	}
+	return "", false
 }
 
 func routingMain(ctx context.Context, name string, args []string, run func(context.Context, *command.Env, []string) int) int {

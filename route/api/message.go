@@ -72,12 +72,19 @@ func (f Ifflags) String() string {
 	return bits(uint32(f), []bitName{
 		{uint32(IffUp), "UP"},
 		{uint32(IffBroadcast), "BROADCAST"},
+		{0x4, "DEBUG"},
 		{uint32(IffLoopback), "LOOPBACK"},
 		{uint32(IffPointopoint), "PTP"},
+		{0x20, "b6"},
 		{uint32(IffRunning), "RUNNING"},
 		{uint32(IffNoarp), "NOARP"},
 		{uint32(IffPromisc), "PPROMISC"},
+		{0x200, "ALLMULTI"},
+		{0x400, "OACTIVE"},
 		{uint32(IffSimplex), "SIMPLEX"},
+		{0x1000, "LINK0"},
+		{0x2000, "LINK1"},
+		{0x4000, "LINK2"},
 		{uint32(IffMulticast), "MULTICAST"},
 	})
 }

@@ -19,15 +19,15 @@ const (
 // String returns the bits as route monitor prints them, such as "<mtu>".
 func (m MetricBits) String() string {
 	return bits(uint32(m), []bitName{
-		{uint32(RTVMtu), "mtu"},
-		{uint32(RTVHopcount), "hopcount"},
-		{uint32(RTVExpire), "expire"},
-		{uint32(RTVRpipe), "recvpipe"},
-		{uint32(RTVSpipe), "sendpipe"},
-		{uint32(RTVSsthresh), "ssthresh"},
-		{uint32(RTVRtt), "rtt"},
-		{uint32(RTVRttvar), "rttvar"},
 		{uint32(RTVWeight), "weight"},
+		{uint32(RTVRttvar), "rttvar"},
+		{uint32(RTVRtt), "rtt"},
+		{uint32(RTVSsthresh), "ssthresh"},
+		{uint32(RTVSpipe), "sendpipe"},
+		{uint32(RTVRpipe), "recvpipe"},
+		{uint32(RTVExpire), "expire"},
+		{uint32(RTVHopcount), "hopcount"},
+		{uint32(RTVMtu), "mtu"},
 	})
 }
 

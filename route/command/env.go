@@ -42,6 +42,10 @@ type Env struct {
 	Domain         string           // of this host; cut from names
 	Now            func() time.Time // nil: time.Now
 	Open           func(name string) (io.ReadCloser, error)
+	// Socket opens a routing socket of FreeBSD; a read gives one message.
+	Socket func(ctx context.Context) (io.ReadCloser, error)
+	// IndexToName returns the name of the interface with an index; may be nil.
+	IndexToName func(index int) (string, bool)
 }
 
 func (e *Env) now() time.Time {
@@ -184,29 +188,6 @@ func (r *NetResolver) Addr(addr netip.Addr) (string, bool) {
 		return "", false
 	}
 	return strings.TrimSuffix(names[0], "."), true
-}
-
-// linkAddr formats an interface and its link address as link_ntoa(3) does:
-// "em0:2.0.5e.0.53.1", or "link#3" where neither is known.
-func linkAddr(l api.Link) string {
-	if l.Name == "" && l.Lladdr == "" {
-		return fmt.Sprintf("link#%d", l.Index)
-	}
-	mac, err := net.ParseMAC(l.Lladdr)
-	if err != nil || len(mac) == 0 {
-		return l.Name
-	}
-	var b strings.Builder
-	if l.Name != "" {
-		b.WriteString(l.Name + ":")
-	}
-	for i, octet := range mac {
-		if i > 0 {
-			b.WriteByte('.')
-		}
-		fmt.Fprintf(&b, "%x", octet)
-	}
-	return b.String()
 }
 
 // scoped adds the zone of an interface to a link-local address.

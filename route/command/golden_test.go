@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/bsdnet/bsdnet/route/api"
+	"github.com/bsdnet/bsdnet/route/rtm"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -93,13 +94,15 @@ func runLine(t *testing.T, line string) string {
 		root, words = false, words[1:]
 	}
 	env := &Env{
-		Backend:  backend,
-		Stdout:   &out,
-		Stderr:   prefixWriter{&stderr},
-		Root:     root,
-		Resolver: fakeResolver{},
-		Domain:   "example.org",
-		Now:      func() time.Time { return fakeNow },
+		Backend:     backend,
+		Stdout:      &out,
+		Stderr:      prefixWriter{&stderr},
+		Root:        root,
+		Resolver:    fakeResolver{},
+		Domain:      "example.org",
+		Now:         func() time.Time { return fakeNow },
+		Socket:      func(context.Context) (io.ReadCloser, error) { return &fakeSocket{packets: fakePackets(t)}, nil },
+		IndexToName: func(index int) (string, bool) { return "em0", index == 2 },
 		Open: func(name string) (io.ReadCloser, error) {
 			if name != "/etc/ethers" {
 				return nil, &fs.PathError{Op: "open", Path: name, Err: errors.New("No such file or directory")}
@@ -291,6 +294,81 @@ func (b *fakeBackend) Monitor(_ context.Context, notify func(api.Message) error)
 		}
 	}
 	return nil
+}
+
+// fakeSocket is a routing socket that gives what it holds and ends.
+type fakeSocket struct{ packets [][]byte }
+
+func (s *fakeSocket) Read(b []byte) (int, error) {
+	if len(s.packets) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(b, s.packets[0])
+	s.packets = s.packets[1:]
+	return n, nil
+}
+
+func (s *fakeSocket) Close() error { return nil }
+
+// fakePackets are messages of every kind, as the kernel of FreeBSD sends them.
+func fakePackets(t testing.TB) [][]byte {
+	t.Helper()
+	em0 := rtm.Link{Index: 2, Type: 6, Name: "em0", Addr: "\x02\x00\x5e\x00\x53\x01"}
+	ip := func(s string) rtm.Sockaddr { return rtm.IP(addr(s), 2) }
+	mask := func(s string) rtm.Sockaddr { return rtm.RouteMask(rtm.FreeBSD, prefix(s)) }
+	link := rtm.Link{Index: 2, Len: rtm.ShortLink}
+	route := func(typ api.MessageType, flags api.Flags) rtm.Message {
+		return rtm.Message{Type: typ, Index: 2, Flags: uint32(flags)}
+	}
+	echo := route(api.RTMAdd, api.Up|api.Gateway|api.Done|api.Static)
+	echo.Pid, echo.Seq, echo.Inits = 4711, 1, uint64(api.RTVMtu|api.RTVExpire)
+	echo.Metrics = rtm.Metrics{Mtu: 1400, Locks: uint64(api.RTVMtu)}
+	failed := route(api.RTMDelete, api.Up|api.Gateway|api.Pinned)
+	failed.Pid, failed.Seq, failed.Errno = 4712, 2, 3
+	refused := route(api.RTMRedirect, 0)
+	refused.Errno = 51
+	var packets [][]byte
+	for _, c := range []struct {
+		m     rtm.Message
+		addrs map[int]rtm.Sockaddr
+	}{
+		{rtm.Message{Type: api.RTMIfannounce, Index: 5, Name: "vlan5"}, nil},
+		{rtm.Message{Type: api.RTMIfinfo, Index: 2, Flags: 0x8843 | 0x200, Data: rtm.IfData{LinkState: 2}}, nil},
+		{rtm.Message{Type: api.RTMIfinfo, Index: 2, Flags: 0x8802, Data: rtm.IfData{LinkState: 1}}, map[int]rtm.Sockaddr{rtm.Ifp: em0}},
+		{rtm.Message{Type: api.RTMNewaddr, Index: 2, Flags: 1}, map[int]rtm.Sockaddr{rtm.Netmask: mask("192.0.2.0/24"), rtm.Ifp: em0, rtm.Ifa: ip("192.0.2.1"), rtm.Brd: ip("192.0.2.255")}},
+		{echo, map[int]rtm.Sockaddr{rtm.Dst: ip("10.1.0.0"), rtm.Gateway: ip("192.0.2.2"), rtm.Netmask: mask("10.1.0.0/16")}},
+		{failed, map[int]rtm.Sockaddr{rtm.Dst: ip("10.9.0.0"), rtm.Netmask: mask("10.9.0.0/16")}},
+		{route(api.RTMAdd, api.Up|api.Host|api.Done|api.Llinfo), map[int]rtm.Sockaddr{rtm.Dst: ip("192.0.2.9"), rtm.Gateway: rtm.Link{Index: 2, Type: 6, Addr: "\x02\x00\x00\x00\x00\x09", Len: rtm.NullLink}}},
+		{route(api.RTMChange, api.Up|api.Done), map[int]rtm.Sockaddr{rtm.Dst: ip("2001:db8:1::"), rtm.Gateway: link, rtm.Netmask: mask("2001:db8:1::/64")}},
+		{route(api.RTMGet, api.Up|api.Done), map[int]rtm.Sockaddr{rtm.Dst: ip("192.0.2.0"), rtm.Gateway: link, rtm.Netmask: mask("192.0.2.0/24"), rtm.Ifp: em0, rtm.Ifa: ip("192.0.2.1")}},
+		{route(api.RTMLosing, api.Up|api.Gateway|api.Dynamic|api.Done), map[int]rtm.Sockaddr{rtm.Dst: ip("203.0.113.1"), rtm.Gateway: ip("192.0.2.2")}},
+		{route(api.RTMRedirect, api.Up|api.Gateway|api.Host|api.Dynamic|api.Done), map[int]rtm.Sockaddr{rtm.Dst: ip("203.0.113.1"), rtm.Gateway: ip("192.0.2.3"), rtm.Author: ip("192.0.2.2")}},
+		{refused, map[int]rtm.Sockaddr{rtm.Dst: ip("203.0.113.1"), rtm.Gateway: ip("198.51.100.3"), rtm.Author: ip("192.0.2.2")}},
+		{route(api.RTMMiss, api.Done), map[int]rtm.Sockaddr{rtm.Dst: ip("203.0.113.1")}},
+		{route(api.RTMLock, api.Up|api.Done), map[int]rtm.Sockaddr{rtm.Dst: ip("10.1.0.0"), rtm.Gateway: ip("192.0.2.2"), rtm.Netmask: mask("10.1.0.0/16")}},
+		{route(api.RTMResolve, api.Up|api.Host|api.Done), map[int]rtm.Sockaddr{rtm.Dst: ip("203.0.113.2")}},
+		{route(api.RTMDelete, api.Up|api.Gateway|api.Done), map[int]rtm.Sockaddr{rtm.Dst: ip("::"), rtm.Gateway: ip("fe80::1"), rtm.Netmask: mask("::/0")}},
+		{rtm.Message{Type: api.RTMDeladdr, Index: 2}, map[int]rtm.Sockaddr{rtm.Netmask: mask("2001:db8:1::/64"), rtm.Ifp: em0, rtm.Ifa: ip("2001:db8:1::1")}},
+		{rtm.Message{Type: api.RTMNewmaddr, Index: 2}, map[int]rtm.Sockaddr{rtm.Gateway: rtm.Link{Index: 2, Type: 6, Addr: "\x01\x00\x5e\x00\x00\xfb", Len: rtm.NullLink}, rtm.Ifp: em0, rtm.Ifa: ip("224.0.0.251")}},
+		{rtm.Message{Type: api.RTMDelmaddr, Index: 2}, map[int]rtm.Sockaddr{rtm.Ifp: em0, rtm.Ifa: ip("ff02::fb")}},
+		{rtm.Message{Type: api.RTMIfannounce, Index: 5, Name: "vlan5", What: rtm.Departure}, nil},
+		{rtm.Message{Type: api.RTMIeee80211, Index: 3, Name: "wlan0", What: 101, Event: []byte{1, 2, 3, 4, 5, 6}}, nil},
+		{route(api.RTMAdd, 0), map[int]rtm.Sockaddr{rtm.Dst: rtm.IPX{Net: 0x01020304, Port: 5}, rtm.Netmask: rtm.Raw{}}},
+		{route(api.RTMMiss, 0), nil},
+	} {
+		c.m.Version = rtm.FreeBSD
+		for i, sa := range c.addrs {
+			c.m.Addrs[i] = sa
+		}
+		b, err := c.m.Append(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		packets = append(packets, b)
+	}
+	return append(packets,
+		[]byte{8, 0, 9, 1, 0, 0, 0, 0}, []byte{8, 0, 5, 0x55, 0, 0, 0, 0}, []byte{8, 0, 5, 1, 0, 0, 0, 0},
+		[]byte{24, 0, 5, 0xf2, 0, 0, 0, 0, 55, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0})
 }
 
 var fakeNeighbours = []api.Neighbour{

@@ -40,10 +40,9 @@ func badKeyword(word string) error {
 // notYet are the modifiers of FreeBSD and DragonFly that have no effect here.
 // They are refused rather than ignored.
 var notYet = map[string]int{ // number of arguments
-	"link": 0, "sa": 0, "lock": 0, "lockrest": 0, "proxy": 0, "xresolve": 0, "sticky": 0, "nostick": 0,
+	"link": 0, "sa": 0, "proxy": 0, "xresolve": 0, "sticky": 0, "nostick": 0,
 	"cloning": 0, "llinfo": 0, "mpls": 0, "pop": 0,
-	"genmask": 1, "recvpipe": 1, "sendpipe": 1, "ssthresh": 1, "rtt": 1, "rttvar": 1, "weight": 1,
-	"push": 1, "swap": 1, "msl": 1, "iwmax": 1, "iw": 1,
+	"genmask": 1, "push": 1, "swap": 1, "msl": 1, "iwmax": 1, "iw": 1, "metric": 1,
 }
 
 // routeParser collects what the arguments say, in their order, as route(8)
@@ -59,6 +58,8 @@ type routeParser struct {
 	forceNet bool
 	forceHst bool
 	isHost   bool
+	lock     bool // of the next metric
+	lockrest bool // of all that follow
 	dst      netip.Addr
 	bits     int // from the destination itself, -1: none
 	netmask  int // from -netmask, -prefixlen or the third argument, -1: none
@@ -168,10 +169,16 @@ func (p *routeParser) flags(args []string) error {
 	return nil
 }
 
-// fib takes the number of a routing table; there is one.
+// fib takes a list of routing tables: numbers and ranges of them, separated by
+// commas. There is one table, so that no range has a beginning and an end.
 func (p *routeParser) fib(arg string) error {
-	if n, err := strconv.Atoi(arg); arg != "default" && arg != "all" && (err != nil || n != 0) {
-		return badRoute(exitUsage, "invalid fib number: %s", arg)
+	if arg == "all" || arg == "default" {
+		return nil
+	}
+	for _, word := range strings.Split(arg, ",") {
+		if n, err := strconv.ParseInt(word, 0, 32); err != nil || n != 0 {
+			return badRoute(exitUsage, "invalid fib number: %s", arg)
+		}
 	}
 	return nil
 }
@@ -195,7 +202,8 @@ func (p *routeParser) newroute(args []string) error {
 		}
 		arg := ""
 		switch key {
-		case "fib", "ifa", "ifp", "gateway", "dst", "netmask", "prefixlen", "mtu", "hopcount", "expire":
+		case "fib", "ifa", "ifp", "gateway", "dst", "netmask", "prefixlen",
+			"mtu", "hopcount", "expire", "recvpipe", "sendpipe", "ssthresh", "rtt", "rttvar", "weight":
 			i++
 			if i == len(args) {
 				return badKeyword("")
@@ -253,7 +261,11 @@ func (p *routeParser) modifier(key, arg string) error {
 		return p.setNetmask(arg)
 	case "prefixlen":
 		return p.setPrefixlen(arg)
-	case "mtu", "hopcount", "expire":
+	case "lock":
+		p.lock = true
+	case "lockrest":
+		p.lockrest = true
+	case "mtu", "hopcount", "expire", "recvpipe", "sendpipe", "ssthresh", "rtt", "rttvar", "weight":
 		return p.setMetric(key, arg)
 	default:
 		return badKeyword(key)
@@ -278,24 +290,31 @@ func (p *routeParser) setMetric(key, arg string) error {
 		return badRoute(exitUsage, "%s: Invalid argument", arg)
 	}
 	m := &p.cmd.request.Metrics
-	switch key {
-	case "mtu":
-		if value > 1<<16 {
-			return badRoute(exitUsage, "%s: Invalid argument", arg)
-		}
-		m.Mtu = uint64(value)
-		p.cmd.request.Inits |= api.RTVMtu
-	case "hopcount":
-		m.Hopcount = uint64(value)
-		p.cmd.request.Inits |= api.RTVHopcount
-	case "expire":
-		// With a sign the time counts from now.
-		if strings.HasPrefix(arg, "+") || strings.HasPrefix(arg, "-") {
-			value += p.now.Unix()
-		}
-		m.Expire = value
-		p.cmd.request.Inits |= api.RTVExpire
+	metric := map[string]struct {
+		bit   api.MetricBits
+		value *uint64
+	}{
+		"mtu": {api.RTVMtu, &m.Mtu}, "hopcount": {api.RTVHopcount, &m.Hopcount}, "expire": {api.RTVExpire, nil},
+		"recvpipe": {api.RTVRpipe, &m.Recvpipe}, "sendpipe": {api.RTVSpipe, &m.Sendpipe}, "ssthresh": {api.RTVSsthresh, &m.Ssthresh},
+		"rtt": {api.RTVRtt, &m.Rtt}, "rttvar": {api.RTVRttvar, &m.Rttvar}, "weight": {api.RTVWeight, &m.Weight},
+	}[key]
+	if key == "mtu" && value > 1<<16 {
+		return badRoute(exitUsage, "%s: Invalid argument", arg)
 	}
+	p.cmd.request.Inits |= metric.bit
+	if p.lock || p.lockrest {
+		m.Locks |= metric.bit
+	}
+	p.lock = false
+	if metric.value != nil {
+		*metric.value = uint64(value)
+		return nil
+	}
+	// With a sign the time counts from now.
+	if strings.HasPrefix(arg, "+") || strings.HasPrefix(arg, "-") {
+		value += p.now.Unix()
+	}
+	m.Expire = value
 	return nil
 }
 

@@ -217,34 +217,6 @@ func (r *routeRun) flush(ctx context.Context) int {
 	return 0
 }
 
-// monitor prints messages until the context ends.
-func (r *routeRun) monitor(ctx context.Context) int {
-	for {
-		err := r.Backend.Monitor(ctx, r.printMonitored)
-		switch {
-		case ctx.Err() != nil || err == nil:
-			return 0
-		case errors.Is(err, api.ENOBUFS):
-			r.warn("route", "read from routing socket: %v", api.ENOBUFS)
-		default:
-			return r.report("route", err)
-		}
-	}
-}
-
-// routename returns the name of a host: by name unless -n was given.
-func (r *routeRun) routename(a netip.Addr) string {
-	if !r.numeric {
-		if a.IsUnspecified() {
-			return "default"
-		}
-		if name, ok := r.name(a); ok {
-			return name
-		}
-	}
-	return a.String()
-}
-
 // netname returns the name of a network: as many octets as are not 0.
 func (r *routeRun) netname(a netip.Addr) string {
 	if !a.Is4() {

@@ -50,7 +50,7 @@ func (s *Server) convert(v rtm.Version, m api.Message) *rtm.Message {
 	}
 	switch {
 	case m.Flags&api.Llinfo != 0:
-		out.Addrs[rtm.Gateway] = rtm.Link{Index: uint16(m.Link.Index), Type: m.Link.Type, Addr: lladdr(m.Link), Len: rtm.NullLink}
+		out.Addrs[rtm.Gateway] = rtm.Link{Index: uint16(m.Link.Index), Type: m.Link.Type, Addr: rtm.Lladdr(m.Link), Len: rtm.NullLink}
 	case m.Type == api.RTMMiss:
 		out.Addrs[rtm.Gateway] = nil
 	}
@@ -62,24 +62,9 @@ func (s *Server) convert(v rtm.Version, m api.Message) *rtm.Message {
 
 // entry makes a message of a route. asked may have RTA_IFP and RTA_IFA.
 func (s *Server) entry(v rtm.Version, typ api.MessageType, e api.Rtentry, asked rtm.Addrs) *rtm.Message {
-	m := &rtm.Message{
-		Version: v, Type: typ, Index: uint16(e.Interface.Index), Flags: flagsTo(v, e.Flags),
-		Metrics: metricsTo(v, e),
-	}
-	if !e.Dst.IsValid() {
-		return m
-	}
-	m.Addrs[rtm.Dst] = rtm.IP(e.Dst.Addr(), e.Interface.Index)
-	if e.Gateway.IsValid() {
-		m.Addrs[rtm.Gateway] = rtm.IP(e.Gateway, e.Interface.Index)
-	} else {
-		m.Addrs[rtm.Gateway] = gatewayLink(v, e.Interface)
-	}
-	if e.Flags&api.Host == 0 && !e.Dst.IsSingleIP() {
-		m.Addrs[rtm.Netmask] = rtm.RouteMask(v, e.Dst)
-	}
+	m := rtm.FromEntry(v, typ, e)
 	if asked&(rtm.Bit(rtm.Ifp)|rtm.Bit(rtm.Ifa)) != 0 && e.Interface.Name != "" {
-		m.Addrs[rtm.Ifp] = linkOf(e.Interface)
+		m.Addrs[rtm.Ifp] = rtm.LinkOf(e.Interface)
 		if e.Ifa.IsValid() {
 			m.Addrs[rtm.Ifa] = rtm.IP(e.Ifa, e.Interface.Index)
 		}
@@ -102,67 +87,6 @@ func (s *Server) farEnd(e api.Rtentry) rtm.Sockaddr {
 	return nil
 }
 
-// gatewayLink is the gateway of an interface route: FreeBSD tells its number
-// alone, DragonFly its type too.
-func gatewayLink(v rtm.Version, l api.Link) rtm.Link {
-	if v == rtm.DragonFly {
-		return rtm.Link{Index: uint16(l.Index), Type: l.Type, Len: rtm.NullLink}
-	}
-	return rtm.Link{Index: uint16(l.Index), Len: rtm.ShortLink}
-}
-
-// linkOf is the link address of an interface.
-func linkOf(l api.Link) rtm.Link {
-	return rtm.Link{Index: uint16(l.Index), Type: l.Type, Name: l.Name, Addr: lladdr(l)}
-}
-
-func lladdr(l api.Link) string {
-	mac, err := net.ParseMAC(l.Lladdr)
-	if err != nil {
-		return ""
-	}
-	return string(mac)
-}
-
-// flagsTo gives flags the meaning that they have on a system: what FreeBSD made
-// free, DragonFly has other flags for.
-func flagsTo(v rtm.Version, f api.Flags) uint32 {
-	if v == rtm.DragonFly {
-		f &^= api.Fixedmtu | api.Sticky
-	} else {
-		f &^= api.Cloning | api.Prcloning | api.Wascloned
-	}
-	return uint32(f)
-}
-
-// settableMetrics are the RTV_* of a system that a route has here.
-func settableMetrics(v rtm.Version) api.MetricBits {
-	all := api.RTVMtu | api.RTVHopcount | api.RTVExpire | api.RTVRpipe | api.RTVSpipe | api.RTVSsthresh | api.RTVRtt | api.RTVRttvar
-	if v == rtm.FreeBSD {
-		all |= api.RTVWeight // the bit is RTV_MSL of DragonFly
-	}
-	return all
-}
-
-func metricsFrom(m rtm.Metrics) api.Metrics {
-	return api.Metrics{
-		Locks: api.MetricBits(m.Locks), Mtu: m.Mtu, Hopcount: m.Hopcount, Expire: int64(m.Expire),
-		Recvpipe: m.Recvpipe, Sendpipe: m.Sendpipe, Ssthresh: m.Ssthresh, Rtt: m.Rtt, Rttvar: m.Rttvar, Weight: m.Weight,
-	}
-}
-
-func metricsTo(v rtm.Version, e api.Rtentry) rtm.Metrics {
-	m := e.Metrics
-	out := rtm.Metrics{
-		Locks: uint64(m.Locks & settableMetrics(v)), Mtu: m.Mtu, Hopcount: m.Hopcount, Expire: uint64(m.Expire),
-		Recvpipe: m.Recvpipe, Sendpipe: m.Sendpipe, Ssthresh: m.Ssthresh, Rtt: m.Rtt, Rttvar: m.Rttvar, Pksent: m.Pksent,
-	}
-	if v == rtm.FreeBSD {
-		out.Weight, out.Nhidx = max(m.Weight, 1), uint64(e.Nexthop)
-	}
-	return out
-}
-
 // ifaRoute is IFA_ROUTE of ifa_flags: there is a route to the address's network.
 const ifaRoute = 0x1
 
@@ -174,7 +98,7 @@ func address(v rtm.Version, typ api.MessageType, l api.Link, p netip.Prefix, brd
 		m.Flags = ifaRoute
 	}
 	m.Addrs[rtm.Netmask] = rtm.AddressMask(v, p)
-	m.Addrs[rtm.Ifp] = linkOf(l)
+	m.Addrs[rtm.Ifp] = rtm.LinkOf(l)
 	m.Addrs[rtm.Ifa] = rtm.IP(p.Addr(), l.Index)
 	if brd.IsValid() {
 		m.Addrs[rtm.Brd] = rtm.IP(brd, l.Index)
@@ -186,9 +110,9 @@ func address(v rtm.Version, typ api.MessageType, l api.Link, p netip.Prefix, brd
 // the gateway.
 func group(v rtm.Version, typ api.MessageType, l api.Link, addr netip.Addr) *rtm.Message {
 	m := &rtm.Message{Version: v, Type: typ, Index: uint16(l.Index)}
-	m.Addrs[rtm.Ifp] = linkOf(l)
+	m.Addrs[rtm.Ifp] = rtm.LinkOf(l)
 	m.Addrs[rtm.Ifa] = rtm.IP(addr, l.Index)
-	if len(lladdr(l)) == 6 {
+	if len(rtm.Lladdr(l)) == 6 {
 		m.Addrs[rtm.Gateway] = rtm.Link{Index: uint16(l.Index), Type: l.Type, Addr: multicastLladdr(addr), Len: rtm.NullLink}
 	}
 	return m
@@ -213,7 +137,7 @@ func (s *Server) ifinfo(v rtm.Version, m api.Message) *rtm.Message {
 	return &rtm.Message{
 		Version: v, Type: api.RTMIfinfo, Index: uint16(m.Link.Index), Flags: uint32(m.Ifflags),
 		Data: rtm.IfData{
-			Type: m.Link.Type, Addrlen: uint8(len(lladdr(m.Link))), Hdrlen: hdrlen(m.Link.Type),
+			Type: m.Link.Type, Addrlen: uint8(len(rtm.Lladdr(m.Link))), Hdrlen: hdrlen(m.Link.Type),
 			LinkState: uint8(m.LinkState), Mtu: uint32(m.Mtu),
 		},
 	}
@@ -233,7 +157,7 @@ func interfaceMessage(v rtm.Version, ifp ifapi.Interface) *rtm.Message {
 	return &rtm.Message{
 		Version: v, Type: api.RTMIfinfo, Index: uint16(ifp.Index), Flags: uint32(ifp.Flags),
 		Data: rtm.IfData{
-			Type: ifp.Type, Addrlen: uint8(len(lladdr(api.Link{Lladdr: ifp.Lladdr}))), Hdrlen: hdrlen(ifp.Type),
+			Type: ifp.Type, Addrlen: uint8(len(rtm.Lladdr(api.Link{Lladdr: ifp.Lladdr}))), Hdrlen: hdrlen(ifp.Type),
 			LinkState: uint8(ifp.LinkState), Mtu: uint32(ifp.MTU), Metric: uint32(ifp.Metric), Baudrate: d.Baudrate,
 			Ipackets: d.Ipackets, Ierrors: d.Ierrors, Opackets: d.Opackets, Oerrors: d.Oerrors, Collisions: d.Colls,
 			Ibytes: d.Ibytes, Obytes: d.Obytes, Imcasts: d.Imcasts, Omcasts: d.Omcasts,

@@ -165,7 +165,7 @@ func (s *Server) dumpRoutes(ctx context.Context, v rtm.Version, family int, flag
 		}
 		m := s.entry(v, api.RTMGet, e, 0)
 		if e.Interface.Name != "" {
-			m.Addrs[rtm.Ifp] = linkOf(e.Interface)
+			m.Addrs[rtm.Ifp] = rtm.LinkOf(e.Interface)
 			if e.Ifa.IsValid() {
 				m.Addrs[rtm.Ifa] = rtm.IP(e.Ifa, e.Interface.Index)
 			}
@@ -237,7 +237,7 @@ func (s *Server) dumpInterfaces(ctx context.Context, v rtm.Version, family, inde
 		}
 		l := api.Link{Index: ifp.Index, Name: ifp.Name, Lladdr: ifp.Lladdr, Type: ifp.Type}
 		m := interfaceMessage(v, ifp)
-		m.Addrs[rtm.Ifp] = linkOf(l)
+		m.Addrs[rtm.Ifp] = rtm.LinkOf(l)
 		if out, err = add(m, out); err != nil {
 			return nil, err
 		}

@@ -46,24 +46,30 @@ func (k *socket) take(packet []byte) {
 		dst, _, _ = rtm.AddrOf(m.Addrs[rtm.Dst])
 	}
 	told := false
+	var found [2][]byte
 	if err == nil {
-		answer, told, err = k.carryOut(m, answer)
+		found, told, err = k.carryOut(m)
 	}
+	var out [2][]byte
+	out[at(k.system)] = answer
 	switch {
 	case err != nil:
 		k.server.failed.Add(1)
 		le.PutUint32(answer[offErrno:], uint32(k.errorOf(err)))
-		k.echo(answer, family, dst)
+		k.echo(out, family, dst)
 		k.mu.Lock()
 		silent := !k.useLoopback
 		k.mu.Unlock()
 		if silent {
 			k.buffer.put(answer) // write(2) cannot say it
 		}
-	case !told:
+	case told:
+	case found[at(k.system)] != nil:
+		k.echo(found, family, dst)
+	default:
 		flags := le.Uint32(answer[offFlags:]) | uint32(api.Done)
 		le.PutUint32(answer[offFlags:], flags)
-		k.echo(answer, family, dst)
+		k.echo(out, family, dst)
 	}
 }
 
@@ -114,23 +120,24 @@ func (k *socket) check(m *rtm.Message) error {
 	return nil
 }
 
-// carryOut does what a message asks for. It returns the answer, or told if the
-// table tells everybody what it did.
-func (k *socket) carryOut(m *rtm.Message, packet []byte) (answer []byte, told bool, err error) {
+// carryOut does what a message asks for. It returns what was found for the
+// systems, or nothing if the message itself is the answer, or told if the table
+// tells everybody what it did.
+func (k *socket) carryOut(m *rtm.Message) (found [2][]byte, told bool, err error) {
 	ctx := context.Background()
 	if m.Flags&uint32(api.Llinfo) != 0 && (m.Type == api.RTMAdd || m.Type == api.RTMDelete || m.Type == api.RTMGet) {
-		answer, err = k.neighbour(ctx, m, packet)
-		return answer, false, err
+		found, err = k.neighbour(ctx, m)
+		return found, false, err
 	}
 	req, err := k.request(m)
 	if err != nil {
-		return packet, false, err
+		return found, false, err
 	}
 	table := k.server.table
 	switch m.Type {
 	case api.RTMAdd:
 		if m.Addrs[rtm.Gateway] == nil {
-			return packet, false, errno.EINVAL
+			return found, false, errno.EINVAL
 		}
 		_, err = table.RouteAdd(ctx, req)
 	case api.RTMDelete:
@@ -143,37 +150,35 @@ func (k *socket) carryOut(m *rtm.Message, packet []byte) (answer []byte, told bo
 	case api.RTMGet:
 		e, err := table.RouteGet(ctx, req)
 		if err != nil {
-			return packet, false, err
+			return found, false, err
 		}
-		out := k.server.entry(k.system, api.RTMGet, e, rtm.Addrs(req.Sender.Addrs))
-		out.Pid, out.Seq = int32(k.pid), m.Seq
-		out.Flags |= uint32(api.Done)
-		answer, err = out.AppendDump(nil)
-		if err != nil {
-			return packet, false, errno.ENOBUFS
-		}
-		return answer, false, nil
+		found, err = k.found(m, func(v rtm.Version) *rtm.Message {
+			return k.server.entry(v, api.RTMGet, e, rtm.Addrs(req.Sender.Addrs))
+		})
+		return found, false, err
 	default:
-		return packet, false, errno.EOPNOTSUPP
+		return found, false, errno.EOPNOTSUPP
 	}
-	return packet, err == nil, err
+	return found, err == nil, err
 }
 
-// addrsOf returns which sockaddrs a message has.
-func addrsOf(m *rtm.Message) (bits rtm.Addrs) {
-	for i, sa := range m.Addrs {
-		if sa != nil {
-			bits |= rtm.Bit(i)
+// found makes the answer to a get for both systems.
+func (k *socket) found(request *rtm.Message, message func(v rtm.Version) *rtm.Message) (found [2][]byte, err error) {
+	for _, v := range []rtm.Version{rtm.FreeBSD, rtm.DragonFly} {
+		m := message(v)
+		m.Pid, m.Seq, m.Flags = int32(k.pid), request.Seq, m.Flags|uint32(api.Done)
+		if found[at(v)], err = m.AppendDump(nil); err != nil {
+			return found, errno.ENOBUFS
 		}
 	}
-	return bits
+	return found, nil
 }
 
 // request makes a request of a message.
 func (k *socket) request(m *rtm.Message) (api.RouteRequest, error) {
 	req := api.RouteRequest{
-		Flags: api.Flags(m.Flags) & api.Settable, Inits: api.MetricBits(m.Inits) & settableMetrics(k.system),
-		Metrics: metricsFrom(m.Metrics), Pid: k.pid, Seq: int(m.Seq), Sender: api.Sender{Socket: k.id, Addrs: uint32(addrsOf(m))},
+		Flags: api.Flags(m.Flags) & api.Settable, Inits: api.MetricBits(m.Inits) & rtm.SettableMetrics(k.system),
+		Metrics: rtm.FromMetrics(m.Metrics), Pid: k.pid, Seq: int(m.Seq), Sender: api.Sender{Socket: k.id, Addrs: uint32(m.Present())},
 	}
 	if k.system == rtm.FreeBSD && m.Type == api.RTMChange {
 		req.Fmask = api.Flags(uint32(m.Use)) & api.Fmask
@@ -229,16 +234,16 @@ func (k *socket) gateway(m *rtm.Message, req *api.RouteRequest) error {
 
 // neighbour adds, deletes or looks up an entry of the ARP or the neighbour
 // discovery table, as arp(8) and ndp(8) do.
-func (k *socket) neighbour(ctx context.Context, m *rtm.Message, packet []byte) ([]byte, error) {
+func (k *socket) neighbour(ctx context.Context, m *rtm.Message) (found [2][]byte, err error) {
 	dst, _, _ := rtm.AddrOf(m.Addrs[rtm.Dst])
 	table := k.server.table
 	link, isLink := m.Addrs[rtm.Gateway].(rtm.Link)
 	switch m.Type {
 	case api.RTMAdd:
 		if !isLink || link.Index == 0 || len(link.Addr) == 0 {
-			return packet, errno.EINVAL
+			return found, errno.EINVAL
 		}
-		return packet, table.NeighbourSet(ctx, api.NeighbourRequest{
+		return found, table.NeighbourSet(ctx, api.NeighbourRequest{
 			Addr: dst, Lladdr: net.HardwareAddr(link.Addr).String(), Interface: k.server.linkName(link),
 			Temporary: m.Metrics.Expire != 0,
 		})
@@ -247,22 +252,16 @@ func (k *socket) neighbour(ctx context.Context, m *rtm.Message, packet []byte) (
 		if isLink && link.Index != 0 {
 			filter.Interface = k.server.linkName(link)
 		}
-		return packet, table.NeighbourDelete(ctx, filter)
+		return found, table.NeighbourDelete(ctx, filter)
 	}
 	list, err := table.Neighbours(ctx, api.NeighbourFilter{Addr: dst})
 	if err != nil {
-		return packet, err
+		return found, err
 	}
 	if len(list) == 0 {
-		return packet, errno.ESRCH
+		return found, errno.ESRCH
 	}
-	out := k.server.llinfo(k.system, list[0])
-	out.Pid, out.Seq, out.Flags = int32(k.pid), m.Seq, out.Flags|uint32(api.Done)
-	answer, err := out.AppendDump(nil)
-	if err != nil {
-		return packet, errno.ENOBUFS
-	}
-	return answer, nil
+	return k.found(m, func(v rtm.Version) *rtm.Message { return k.server.llinfo(v, list[0]) })
 }
 
 // linkName returns the name of the interface that a link names, by its name or

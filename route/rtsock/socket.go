@@ -127,13 +127,15 @@ func (k *socket) hear(list []news) (filtered int) {
 	return filtered
 }
 
-// echo gives the answer to a request of k to everybody who listens.
-func (k *socket) echo(packet []byte, family uint8, dst netip.Addr) {
-	n := news{typ: api.MessageType(packet[3]), sender: k.id, family: family, dst: dst}
-	n.packets[at(k.system)] = packet
-	other := rtm.FreeBSD + rtm.DragonFly - k.system
-	if translated, ok := translate(packet, other); ok {
-		n.packets[at(other)] = translated
+// echo gives the answer to a request of k to everybody who listens. Where it is
+// not made for the other system, it is the request in that system's form.
+func (k *socket) echo(answer [2][]byte, family uint8, dst netip.Addr) {
+	own := answer[at(k.system)]
+	n := news{typ: api.MessageType(own[3]), sender: k.id, family: family, dst: dst, packets: answer}
+	if other := rtm.FreeBSD + rtm.DragonFly - k.system; answer[at(other)] == nil {
+		if translated, ok := translate(own, other); ok {
+			n.packets[at(other)] = translated
+		}
 	}
 	for _, sock := range k.server.all() {
 		k.server.filtered.Add(uint64(sock.hear([]news{n})))
