@@ -80,6 +80,7 @@ install: build
 bench: setup-test build
 	$(GO) test -count=1 -v -timeout 30m -tags bench -run 'TestBench' ./internal/bench
 	$(GO) test -count=1 -run '^$$' -bench 'Thread' ./netisr
+	$(GO) test -count=1 -run '^$$' -bench 'Broadcast' -benchtime 500000x ./route/rtsock
 	$(GO) test -count=1 -v -run 'TestBigConfig' ./pf/conf
 
 # Compiles the data path anew; a test compares the result with what is committed.

@@ -83,6 +83,7 @@ type RtsockReply struct {
 
 func (d *Daemon) rtsockCalls() map[string]call {
 	return map[string]call{
+		"domains": typed(reader, d.Domains),
 		"route/sockets": typed(reader, func(context.Context, None) (*RtsockReply, error) {
 			return &RtsockReply{Stats: d.rtsock.Stats(), Sockets: d.rtsock.Sockets()}, nil
 		}),

@@ -105,7 +105,7 @@ func wrongUsage(c *cli.Context, err error, _ bool) error {
 
 func ownCommands() []*cli.Command {
 	commands := []*cli.Command{loadCommand(), unloadCommand(), rcCommand(), netstartCommand(), checkCommand(), statusCommand(), mountCommand(), installLinksCommand(),
-		commitCommand(), confirmCommand(), rollbackCommand(), metricsCommand()}
+		commitCommand(), confirmCommand(), rollbackCommand(), metricsCommand(), domainsCommand()}
 	for _, command := range commands {
 		command.OnUsageError, command.HideHelpCommand = wrongUsage, true
 	}
