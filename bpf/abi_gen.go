@@ -361,6 +361,7 @@ const (
 	PFHookNAT       = uint32(gen.AbiPfHookPF_HOOK_NAT)
 	PFHookScrub     = uint32(gen.AbiPfHookPF_HOOK_SCRUB)
 	PFHookNormalize = uint32(gen.AbiPfHookPF_HOOK_NORMALIZE)
+	PFHookState     = uint32(gen.AbiPfHookPF_HOOK_STATE)
 )
 
 const (

@@ -475,12 +475,13 @@ enum pf_limits {
 
 /* Slots of the protocol switch that pf takes. */
 enum pf_hook {
-	PF_HOOK_TEST = 16,	/* states, the hook that is linked */
+	PF_HOOK_TEST = 16,	/* the hook that is linked, and flows */
 	PF_HOOK_RULES,		/* evaluation */
 	PF_HOOK_ERROR,		/* ICMP errors about packets of states */
 	PF_HOOK_NAT,		/* translation rules */
 	PF_HOOK_SCRUB,		/* what rules want done to a packet that passes */
 	PF_HOOK_NORMALIZE,	/* scrub rules */
+	PF_HOOK_STATE,		/* states */
 };
 
 enum pf_action {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0 */
-/* pf(4): pf_test finds the state of a packet, pf_test_rule makes one. */
+/* pf(4): pf_test_state finds the state of a packet, pf_test_rule makes one. */
 #ifndef BSDNET_PF_H
 #define BSDNET_PF_H
 
@@ -108,43 +108,57 @@ inline_always __u32 pf_search(const struct pf_state_head *head, const struct mbu
 	return slot;
 }
 
-/*
- * pf_test: the hook. A packet of a known state goes on at once, translated if
- * the state says so; others go to the rules.
- */
+/* pf_test: the hook. What has a flow is on its way at once. */
 STAGE(pf_test)
 {
 	struct pf_state_head *head = pf_state_head_get();
 	struct pf_settings *set = pf_settings_get();
 	struct mbuf *m = mget();
 	struct pf_pdesc *pd = pf_pd();
-	struct pf_state *s, *primary;
 	struct ifnet *ifp;
+	int verdict;
+
+	if (!m || !pd || !set || !head)
+		return drop(REASON_MBUF);
+	ifp = ifnet_slot(m->dir == PFIL_IN ? m->rcvif : m->ifp);
+	if (ifp && (ifp->if_flags & IFNET_PFSKIP)) {
+		m->flags &= ~(M_PFDESC | M_PFFLOW);
+		pfil_continue(ctx, m);
+	}
+	if (!(m->flags & M_NORMALIZED))
+		pf_log_seen(ctx, set, m, 1);
+	if (m->dir == PFIL_IN) {
+		m->flags &= ~(M_PFDESC | M_PFFLOW);
+		verdict = pf_flow_forward(ctx, m, pd, head, set);
+		if (verdict != PF_NOFLOW)
+			return verdict;
+	}
+	stage(ctx, PF_HOOK_STATE);
+}
+
+/*
+ * pf_test_state: a packet of a known state goes on, translated if the state says
+ * so; others go to the rules.
+ */
+STAGE(pf_test_state)
+{
+	struct pf_state_head *head = pf_state_head_get();
+	struct pf_settings *set = pf_settings_get();
+	struct mbuf *m = mget();
+	struct pf_pdesc *pd = pf_pd();
+	struct pf_state *s, *primary;
 	__u32 slot, now, first;
 	bool described, flow;
 	__u64 states;
-	int verdict;
 
 	if (!m || !pd || !set || !head)
 		return drop(REASON_MBUF);
 	described = (m->flags & M_PFDESC) && m->dir == PFIL_OUT && !(set->flags & PF_SET_NORMALIZE);
 	flow = m->dir == PFIL_OUT && (m->flags & M_PFFLOW);
 	m->flags &= ~M_PFDESC;
-	if (m->dir == PFIL_IN)
-		m->flags &= ~M_PFFLOW;
-	ifp = ifnet_slot(m->dir == PFIL_IN ? m->rcvif : m->ifp);
-	if (ifp && (ifp->if_flags & IFNET_PFSKIP))
-		pfil_continue(ctx, m);
-	if (!(m->flags & M_NORMALIZED))
-		pf_log_seen(ctx, set, m, 1);
 	if (described) {
 		pf_turn(pd, m);
 		goto search;
-	}
-	if (m->dir == PFIL_IN) {
-		verdict = pf_flow_forward(ctx, m, pd, head, set);
-		if (verdict != PF_NOFLOW)
-			return verdict;
 	}
 	switch (pf_setup(ctx, m, pd, head->seed)) {
 	case PF_SHORT:

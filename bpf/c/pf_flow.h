@@ -98,22 +98,28 @@ inline_always bool pf_flow_side(struct pf_flow_side *side, __u32 slot, __u32 id,
 /*
  * pf_flow_scrub: what the rules want done to the packet in its direction: first
  * a scrub rule, then those that the state remembers. False: it could not be
- * written. A function of its own, for few packets need it.
+ * written. A function of its own, so that the verifier walks it once.
  */
-static __noinline bool pf_flow_scrub(ctx_t *ctx, struct mbuf *m, const struct pf_pdesc *pd, const struct pf_scrubbed *scrubbed,
-				     const struct pf_actions *act)
+__noinline int pf_flow_scrub(ctx_t *ctx, __u32 dir, const struct pf_actions *act)
 {
-	const struct config *cfg = config_of(m);
+	struct pf_pdesc *pd = pf_pd();
 	const struct pf_rule_actions *of_rule;
+	const struct pf_scrubbed *scrubbed;
 	struct pf_rule_counters *counters;
+	const struct config *cfg;
+	struct mbuf *m = mget();
 
+	if (!m || !pd)
+		return false;
+	cfg = config_of(m);
 	if (!cfg)
 		return false;
+	scrubbed = &m->scrub[dir & 1];
 	if (scrubbed->rule) {
 		counters = bpf_map_lookup_elem(&pf_rule_counts, &scrubbed->rule);
 		if (counters) {
-			counters->packets[pd->dir & 1] += packets(ctx);
-			counters->bytes[pd->dir & 1] += m->ip_len;
+			counters->packets[dir & 1] += packets(ctx);
+			counters->bytes[dir & 1] += m->ip_len;
 		}
 		if (scrubbed->line) {
 			of_rule = pf_line_at(cfg->pf_ruleset, scrubbed->line);
@@ -231,7 +237,7 @@ inline_always int pf_flow_forward(ctx_t *ctx, struct mbuf *m, struct pf_pdesc *p
 
 	in.s->expire = out.s->expire = now;
 	pf_account(ctx, in.s, m, pd);
-	if (scrubs && !pf_flow_scrub(ctx, m, pd, &m->scrub[0], in.act))
+	if (scrubs && !pf_flow_scrub(ctx, PFIL_IN, in.act))
 		return drop(REASON_PF_NORMALIZE);
 	pf_log_passed(ctx, m);
 	m->dir = PFIL_OUT;
@@ -243,7 +249,7 @@ inline_always int pf_flow_forward(ctx_t *ctx, struct mbuf *m, struct pf_pdesc *p
 		return drop(REASON_MBUF);
 	pd->dir = PFIL_OUT;
 	pf_account(ctx, out.s, m, pd);
-	if (scrubs && !pf_flow_scrub(ctx, m, pd, &m->scrub[1], out.act))
+	if (scrubs && !pf_flow_scrub(ctx, PFIL_OUT, out.act))
 		return drop(REASON_PF_NORMALIZE);
 	pf_log_passed(ctx, m);
 	if (status) {

@@ -213,7 +213,7 @@ STAGE(pf_normalize)
 		return drop(REASON_CONFIG);
 	pf_evaluate(&e, rs->scrub, rs->scrub_count);
 	if (!e.found || e.found_action != PF_SCRUB)
-		stage(ctx, PF_HOOK_TEST);
+		stage(ctx, PF_HOOK_STATE);
 	r = pf_line_at(e.ruleset, e.found);
 	if (!r)
 		return drop(REASON_CONFIG);
@@ -241,7 +241,7 @@ STAGE(pf_normalize)
 		pf_counted(fragment);
 		return drop(REASON_PF_FRAGMENT);
 	}
-	stage(ctx, PF_HOOK_TEST);
+	stage(ctx, PF_HOOK_STATE);
 }
 
 #endif

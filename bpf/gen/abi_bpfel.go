@@ -404,6 +404,7 @@ const (
 	AbiPfHookPF_HOOK_NAT       AbiPfHook = 19
 	AbiPfHookPF_HOOK_SCRUB     AbiPfHook = 20
 	AbiPfHookPF_HOOK_NORMALIZE AbiPfHook = 21
+	AbiPfHookPF_HOOK_STATE     AbiPfHook = 22
 )
 
 type AbiPfIcmpWay uint32

@@ -71,6 +71,7 @@ const (
 	TcProgPfScrub       = "pf_scrub"
 	TcProgPfTest        = "pf_test"
 	TcProgPfTestRule    = "pf_test_rule"
+	TcProgPfTestState   = "pf_test_state"
 	TcProgVlanInput     = "vlan_input"
 )
 
@@ -135,6 +136,7 @@ type TcProgramSpecs struct {
 	PfScrub      *ebpf.ProgramSpec `ebpf:"pf_scrub"`
 	PfTest       *ebpf.ProgramSpec `ebpf:"pf_test"`
 	PfTestRule   *ebpf.ProgramSpec `ebpf:"pf_test_rule"`
+	PfTestState  *ebpf.ProgramSpec `ebpf:"pf_test_state"`
 	VlanInput    *ebpf.ProgramSpec `ebpf:"vlan_input"`
 }
 
@@ -314,6 +316,7 @@ type TcPrograms struct {
 	PfScrub      *ebpf.Program `ebpf:"pf_scrub"`
 	PfTest       *ebpf.Program `ebpf:"pf_test"`
 	PfTestRule   *ebpf.Program `ebpf:"pf_test_rule"`
+	PfTestState  *ebpf.Program `ebpf:"pf_test_state"`
 	VlanInput    *ebpf.Program `ebpf:"vlan_input"`
 }
 
@@ -338,6 +341,7 @@ func (p *TcPrograms) Close() error {
 		p.PfScrub,
 		p.PfTest,
 		p.PfTestRule,
+		p.PfTestState,
 		p.VlanInput,
 	)
 }

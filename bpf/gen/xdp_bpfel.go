@@ -71,6 +71,7 @@ const (
 	XdpProgPfScrub       = "pf_scrub"
 	XdpProgPfTest        = "pf_test"
 	XdpProgPfTestRule    = "pf_test_rule"
+	XdpProgPfTestState   = "pf_test_state"
 	XdpProgVlanInput     = "vlan_input"
 )
 
@@ -134,6 +135,7 @@ type XdpProgramSpecs struct {
 	PfScrub      *ebpf.ProgramSpec `ebpf:"pf_scrub"`
 	PfTest       *ebpf.ProgramSpec `ebpf:"pf_test"`
 	PfTestRule   *ebpf.ProgramSpec `ebpf:"pf_test_rule"`
+	PfTestState  *ebpf.ProgramSpec `ebpf:"pf_test_state"`
 	VlanInput    *ebpf.ProgramSpec `ebpf:"vlan_input"`
 }
 
@@ -315,6 +317,7 @@ type XdpPrograms struct {
 	PfScrub      *ebpf.Program `ebpf:"pf_scrub"`
 	PfTest       *ebpf.Program `ebpf:"pf_test"`
 	PfTestRule   *ebpf.Program `ebpf:"pf_test_rule"`
+	PfTestState  *ebpf.Program `ebpf:"pf_test_state"`
 	VlanInput    *ebpf.Program `ebpf:"vlan_input"`
 }
 
@@ -338,6 +341,7 @@ func (p *XdpPrograms) Close() error {
 		p.PfScrub,
 		p.PfTest,
 		p.PfTestRule,
+		p.PfTestState,
 		p.VlanInput,
 	)
 }
