@@ -25,17 +25,23 @@ type filter struct {
 	mu      sync.Mutex  // one load, enable or disable at a time
 	sources []*PFSource // of the ruleset in force, to load it again
 	boot    bootState
+	counted map[uint32]int // indexes of the interfaces whose packets count, by slot
 	audit   *auditor
 }
 
 func startFilter(ctx context.Context, d *Daemon) (*filter, error) {
-	f := &filter{daemon: d}
+	f := &filter{daemon: d, counted: make(map[uint32]int)}
+	for _, ifp := range d.ifnet.All() {
+		if ifp.HasSlot {
+			f.counted[ifp.Slot] = ifp.Index // counting goes on
+		}
+	}
 	m := d.dp.Maps
 	var err error
 	f.engine, err = engine.New(engine.Maps{
 		Rulesets: m["pf_rulesets"], States: m["pf_states"], StateIndex: m["pf_state_index"], StateCount: m["pf_state_count"],
 		RuleCounts: m["pf_rule_counts"], RuleEvals: m["pf_rule_evals"],
-		Pools: m["pf_pools"], Ranges: m["pf_ranges"], Set: m["pf_set"], Stats: m["pf_stats"], LogStats: m["pf_log_stats"], Table: m["pf_table"], Table6: m["pf_table6"],
+		Pools: m["pf_pools"], Ranges: m["pf_ranges"], Set: m["pf_set"], Stats: m["pf_stats"], IfCounts: m["pf_if_counts"], Table: m["pf_table"], Table6: m["pf_table6"],
 		StateActions: m["pf_state_actions"], RuleStates: m["pf_rule_states"], SrcNodes: m["pf_src_nodes"], StateNodes: m["pf_state_nodes"],
 		TableCounts: m["pf_table_counts"], EntryCounts: m["pf_entry_counts"],
 	}, d.config, f)
@@ -99,7 +105,7 @@ func (f *filter) follow(ctx context.Context, changed <-chan struct{}) {
 		}
 		time.Sleep(20 * time.Millisecond) // events come in bursts
 		f.mu.Lock()
-		err := errors.Join(f.engine.AddressesChanged(), f.engine.Reload())
+		err := errors.Join(f.clearNew(), f.engine.AddressesChanged(), f.engine.Reload())
 		f.mu.Unlock()
 		if err != nil && ctx.Err() == nil {
 			f.daemon.log.Error("pf out of step with interfaces", "err", err)
@@ -128,6 +134,33 @@ func (f *filter) Slot(name string) (uint32, bool) {
 
 // Group implements engine.Interfaces.
 func (f *filter) Group(name string) (uint32, bool) { return f.daemon.ifnet.Group(name) }
+
+// Members implements engine.Interfaces.
+func (f *filter) Members(name string) []uint32 {
+	var slots []uint32
+	for _, ifp := range f.daemon.ifnet.All() {
+		if ifp.HasSlot && (ifp.Name == name || ifp.InGroup(name) || name == "all") {
+			slots = append(slots, ifp.Slot)
+		}
+	}
+	return slots
+}
+
+// clearNew has the counters of interfaces that have come begin at zero.
+func (f *filter) clearNew() error {
+	var errs []error
+	for _, ifp := range f.daemon.ifnet.All() {
+		if !ifp.HasSlot {
+			continue
+		}
+		if index, known := f.counted[ifp.Slot]; known && index == ifp.Index {
+			continue
+		}
+		errs = append(errs, f.engine.ClearSlot(ifp.Slot))
+		f.counted[ifp.Slot] = ifp.Index
+	}
+	return errors.Join(errs...)
+}
 
 // SetSkip implements engine.Interfaces.
 func (f *filter) SetSkip(names []string) error {

@@ -29,6 +29,9 @@ func (f *filter) flush(_ context.Context, r pfctl.FlushRequest) (*PFReply, error
 		count, err := f.flushTables(r)
 		return &PFReply{Count: count}, err
 	case "info":
+		if r.Interface != "" {
+			return &PFReply{}, f.engine.ClearInterface(r.Interface)
+		}
 		return &PFReply{}, f.engine.ClearStatus()
 	case "Reset":
 		return &PFReply{}, f.setOptions("", false)

@@ -68,7 +68,7 @@ func (f *filter) showText(w io.Writer, r *pfctl.ShowRequest, o engine.ShowOption
 	case "Tables":
 		return f.engine.ShowTables(w, o)
 	case "Interfaces":
-		f.showInterfaces(w, r)
+		return f.showInterfaces(w, r)
 	case "creatorids":
 		fmt.Fprintf(w, "Creator IDs:\n%08x\n", f.engine.CreatorID())
 	case "osfp":
@@ -118,10 +118,13 @@ type interfaceInfo struct {
 	Group bool `json:"group,omitempty"`
 	Skip  bool `json:"skip,omitempty"`
 	// References counts the rules that name it.
-	References int `json:"references"`
+	References int                    `json:"references"`
+	Counters   *engine.InterfaceStats `json:"counters,omitempty"`
 }
 
-func (f *filter) interfaceInfos(only string) []interfaceInfo {
+// interfaceInfos returns interfaces and groups, only one of a name if that is
+// given, with what is counted for them if that is asked for.
+func (f *filter) interfaceInfos(only string, counters bool) ([]interfaceInfo, error) {
 	references := make(map[string]int)
 	rs, p := f.engine.Rules()
 	if p != nil {
@@ -152,23 +155,35 @@ func (f *filter) interfaceInfos(only string) []interfaceInfo {
 		if name != "all" {
 			info.References = references[name]
 		}
+		if counters {
+			var err error
+			if info.Counters, err = f.engine.InterfaceStats(name); err != nil {
+				return nil, err
+			}
+			if info.Counters.Cleared.IsZero() {
+				info.Counters.Cleared = f.daemon.started
+			}
+		}
 		list = append(list, info)
 	}
 	slices.SortFunc(list, func(a, b interfaceInfo) int { return bytes.Compare([]byte(a.Name), []byte(b.Name)) })
-	return list
+	return list, nil
 }
 
-func (f *filter) showInterfaces(w io.Writer, r *pfctl.ShowRequest) {
-	for _, i := range f.interfaceInfos(r.Interface) {
+func (f *filter) showInterfaces(w io.Writer, r *pfctl.ShowRequest) error {
+	list, err := f.interfaceInfos(r.Interface, r.Verbose > 1)
+	for _, i := range list {
 		fmt.Fprint(w, i.Name)
 		if r.Verbose > 0 && i.Skip {
 			fmt.Fprint(w, " (skip)")
 		}
 		fmt.Fprintln(w)
 		if r.Verbose > 1 {
-			fmt.Fprintf(w, "\tCleared:     %s\n\tReferences:  %-18d\n", f.daemon.started.Format(time.ANSIC), i.References)
+			fmt.Fprintf(w, "\tCleared:     %s\n\tReferences:  %-18d\n", i.Counters.Cleared.Format(time.ANSIC), i.References)
+			i.Counters.ShowCounters(w)
 		}
 	}
+	return err
 }
 
 // showJSON is showText for programs. The counterpart of a list is a field of
@@ -222,7 +237,7 @@ func (f *filter) showValue(modifier string, r *pfctl.ShowRequest, o engine.ShowO
 		list, err := f.engine.CountedTables(r.Anchor, r.Recurse)
 		return append([]engine.TableInfo{}, list...), err
 	case "Interfaces":
-		return f.interfaceInfos(r.Interface), nil
+		return f.interfaceInfos(r.Interface, true)
 	case "audit":
 		return f.audit.snapshot()
 	case "Running":

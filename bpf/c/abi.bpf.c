@@ -72,7 +72,7 @@ struct {
 	enum pf_state_flags pf_state_flags;
 	struct pf_settings pf_settings;
 	struct pf_status pf_status;
-	struct pf_log_counters pf_log_counters;
+	struct pf_if_counters pf_if_counters;
 	struct pf_table_key pf_table_key;
 	struct pf_table_key6 pf_table_key6;
 	struct pf_pdesc pf_pdesc;

@@ -950,10 +950,9 @@ struct pf_settings {
 	__u32 states_limit;
 	__u32 flags;		/* enum pf_settings_flags */
 	__u32 timeout[PFTM_MAX];	/* in jiffies; the adaptive ones in states */
-	__u32 log_ifslot;	/* set loginterface: 1 and its slot, 0: none */
 	__u32 src_nodes_limit;
 	__u32 src_track;	/* how long source nodes outlive their states, in jiffies */
-	__u32 spare[11];
+	__u32 spare[12];
 };
 
 /* Counters of pf on one CPU. */
@@ -981,13 +980,13 @@ struct pf_status {
 };
 
 /*
- * What set loginterface counts on one CPU, at [IPv6 * 2 + direction]. What was
- * seen and did not pass was blocked.
+ * What pf lets pass and blocks at an interface, on one CPU, by its slot: at
+ * [IPv6 * 4 + direction * 2 + blocked]. Packets that are skipped do not count,
+ * and fragments when the packet is whole.
  */
-struct pf_log_counters {
-	__u64 seen[4];
-	__u64 seen_bytes[4];
-	__u64 passed[4];
+struct pf_if_counters {
+	__u64 packets[8];
+	__u64 bytes[8];
 };
 
 /* In place of the number of a table. */

@@ -125,8 +125,6 @@ STAGE(pf_test)
 		m->flags &= ~(M_PFDESC | M_PFFLOW);
 		pfil_continue(ctx, m);
 	}
-	if (!(m->flags & M_NORMALIZED))
-		pf_log_seen(ctx, set, m, 1);
 	if (m->dir == PFIL_IN) {
 		m->flags &= ~(M_PFDESC | M_PFFLOW);
 		verdict = pf_flow_forward(ctx, m, pd, head, set);
@@ -163,10 +161,10 @@ STAGE(pf_test_state)
 	switch (pf_setup(ctx, m, pd, head->seed)) {
 	case PF_SHORT:
 		pf_counted(too_short);
-		return drop(REASON_PF_SHORT);
+		return pf_drop(ctx, m, REASON_PF_SHORT);
 	case PF_NORMALIZED:
 		pf_counted(normalize);
-		return drop(REASON_PF_NORMALIZE);
+		return pf_drop(ctx, m, REASON_PF_NORMALIZE);
 	default:
 		break;
 	}
@@ -206,7 +204,7 @@ search:
 	switch (pf_track(primary, pd)) {
 	case PF_TRACK_MISMATCH:
 		pf_counted(state_mismatch);
-		return drop(REASON_PF_STATE);
+		return pf_drop(ctx, m, REASON_PF_STATE);
 	case PF_TRACK_OK:
 		primary->expire = now;
 		break;
@@ -223,14 +221,14 @@ search:
 	if (pd->act.flags & PFA_TABLES)
 		pf_tables_account(pd, first, m->ip_len, packets(ctx));
 	if (!pf_state_lets(primary, m, pd))
-		return drop(REASON_PF_BLOCK);
+		return pf_drop(ctx, m, REASON_PF_BLOCK);
 	if (s->peer != slot) {
 		struct pf_state *other = pf_state_slot(s->peer);
 
 		if (!other)
 			return drop(REASON_MBUF);
 		if (!pf_rewrite(ctx, m, pd, other->addr, other->port))
-			return drop(REASON_PF_TRANSLATE);
+			return pf_drop(ctx, m, REASON_PF_TRANSLATE);
 		__builtin_memcpy(pd->addr, other->addr, sizeof(pd->addr));
 		*(__u32 *)pd->port = *(__u32 *)other->port;
 	}
@@ -420,15 +418,16 @@ inline_always int pf_block(ctx_t *ctx, struct mbuf *m, const struct pf_rule *r, 
 	__u32 answer = 0;
 
 	if (!r)
-		return drop(reason);
+		return pf_drop(ctx, m, reason);
 	if (r->flags & PFR_RETURN_RST)
 		answer |= PF_ANSWER_RST;
 	if (r->flags & PFR_RETURN_ICMP)
 		answer |= PF_ANSWER_ICMP;
 	if (!answer || (m->flags & M_FRAG_NOTFIRST))
-		return drop(reason);
+		return pf_drop(ctx, m, reason);
 	if (m->dir == PFIL_OUT)
 		answer |= PF_ANSWER_OUT;
+	pf_if_count(ctx, m, 1);
 	m->hook = answer | r->return_code << 8 | (__u32)r->return_code6 << 16;
 	to_netisr(ctx, m, REASON_NETISR_HOOK);
 }
@@ -502,7 +501,7 @@ STAGE(pf_test_rule)
 		stage(ctx, PF_HOOK_NAT);
 
 	if (!pf_apply_rules(&e, rs, &r))
-		return drop(REASON_PF_TRANSLATE);
+		return pf_drop(ctx, m, REASON_PF_TRANSLATE);
 	m->pf_tag = e.tag;
 	translated = pd->nat >= PF_NAT_TRANSLATED;
 	if (r) {
@@ -542,7 +541,7 @@ STAGE(pf_test_rule)
 		pf_tables_decided(pd, !blocked, m->ip_len, packets(ctx));
 	/* What does not pass is answered as it came. */
 	if (translated && !blocked && slot != PF_NOSLOT && !pf_rewrite(ctx, m, pd, pd->naddr, pd->nport))
-		return drop(REASON_PF_TRANSLATE);
+		return pf_drop(ctx, m, REASON_PF_TRANSLATE);
 	if (pd->logs)
 		pf_log_matches(ctx, m, pd);
 	if (r && (rule_flags & PFR_LOG))
@@ -555,7 +554,7 @@ STAGE(pf_test_rule)
 		return pf_block(ctx, m, r, REASON_PF_LIMIT);
 	if (pd->options && !(rule_flags & PFR_ALLOWOPTS)) {
 		pf_counted(ip_option);
-		return drop(REASON_PF_BLOCK);
+		return pf_drop(ctx, m, REASON_PF_BLOCK);
 	}
 	pf_continue(ctx, m, pd);
 }

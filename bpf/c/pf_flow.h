@@ -238,19 +238,18 @@ inline_always int pf_flow_forward(ctx_t *ctx, struct mbuf *m, struct pf_pdesc *p
 	in.s->expire = out.s->expire = now;
 	pf_account(ctx, in.s, m, pd);
 	if (scrubs && !pf_flow_scrub(ctx, PFIL_IN, in.act))
-		return drop(REASON_PF_NORMALIZE);
+		return pf_drop(ctx, m, REASON_PF_NORMALIZE);
 	pf_log_passed(ctx, m);
 	m->dir = PFIL_OUT;
 	m->ifp = nh->ifslot;
-	pf_log_seen(ctx, set, m, 1);
 	if (nat && !pf_rewrite(ctx, m, pd, pd->naddr, pd->nport))
-		return drop(REASON_PF_TRANSLATE);
+		return pf_drop(ctx, m, REASON_PF_TRANSLATE);
 	if (!pf_flow_hop(ctx, m))
 		return drop(REASON_MBUF);
 	pd->dir = PFIL_OUT;
 	pf_account(ctx, out.s, m, pd);
 	if (scrubs && !pf_flow_scrub(ctx, PFIL_OUT, out.act))
-		return drop(REASON_PF_NORMALIZE);
+		return pf_drop(ctx, m, REASON_PF_NORMALIZE);
 	pf_log_passed(ctx, m);
 	if (status) {
 		status->searches += 2;

@@ -285,19 +285,19 @@ STAGE(pf_error)
 	}
 	if (q.proto == IPPROTO_TCP && !(primary->flags & PF_STATE_SLOPPY) && !pf_quoted_sent(primary, pd, q.seq)) {
 		pf_counted(state_mismatch);
-		return drop(REASON_PF_STATE);
+		return pf_drop(ctx, m, REASON_PF_STATE);
 	}
 	pf_account(ctx, primary, m, pd);
 	if (pd->act.flags & PFA_TABLES)
 		pf_tables_account(pd, first, m->ip_len, packets(ctx));
 	if (!pf_state_lets(primary, m, pd))
-		return drop(REASON_PF_BLOCK);
+		return pf_drop(ctx, m, REASON_PF_BLOCK);
 	if (s->peer != slot) {
 		other = pf_state_slot(s->peer);
 		if (!other)
 			return drop(REASON_MBUF);
 		if (!pf_error_rewrite(ctx, m, pd, &q, other))
-			return drop(REASON_PF_TRANSLATE);
+			return pf_drop(ctx, m, REASON_PF_TRANSLATE);
 	}
 	if (pd->act.flags & PFA_SCRUB)
 		stage(ctx, PF_HOOK_SCRUB);

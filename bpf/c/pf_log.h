@@ -5,45 +5,35 @@
 
 #include "pf_pdesc.h"
 
-/* pf_log_counters_get: of the packet's interface, if it is the one of set loginterface. */
-inline_always struct pf_log_counters *pf_log_counters_get(const struct pf_settings *set, const struct mbuf *m)
+/*
+ * pf_if_count: a packet passes, or is blocked, at an interface of this CPU's
+ * counters.
+ */
+inline_always void pf_if_count(ctx_t *ctx, const struct mbuf *m, __u32 blocked)
 {
-	__u32 zero = 0;
-
-	if (!set->log_ifslot || set->log_ifslot - 1 != (m->dir == PFIL_IN ? m->rcvif : m->ifp))
-		return NULL;
-	return bpf_map_lookup_elem(&pf_log_stats, &zero);
-}
-
-inline_always __u64 pf_log_index(const struct mbuf *m)
-{
-	__u64 i = (m->af == 6) << 1 | (m->dir & 1);
+	__u32 slot = m->dir == PFIL_IN ? m->rcvif : m->ifp;
+	struct pf_if_counters *c = bpf_map_lookup_elem(&pf_if_counts, &slot);
+	__u64 i = (m->af == 6) << 2 | (m->dir & 1) << 1 | blocked;
 
 	opaque(i); /* older verifiers want to see its bound */
-	return i & 3;
-}
-
-/* pf_log_seen: counts a packet that pf looks at; by -1 it is not counted after all. */
-inline_always void pf_log_seen(ctx_t *ctx, const struct pf_settings *set, const struct mbuf *m, __s64 by)
-{
-	struct pf_log_counters *c = pf_log_counters_get(set, m);
-	__u64 i;
-
+	i &= 7;
 	if (!c)
 		return;
-	i = pf_log_index(m);
-	c->seen[i] += by * packets(ctx);
-	c->seen_bytes[i] += by * m->ip_len;
+	c->packets[i] += packets(ctx);
+	c->bytes[i] += m->ip_len;
 }
 
-/* pf_log_passed: and that passes. */
+/* pf_log_passed: a packet passes. */
 inline_always void pf_log_passed(ctx_t *ctx, const struct mbuf *m)
 {
-	const struct pf_settings *set = pf_settings_get();
-	struct pf_log_counters *c = set ? pf_log_counters_get(set, m) : NULL;
+	pf_if_count(ctx, m, 0);
+}
 
-	if (c)
-		c->passed[pf_log_index(m)] += packets(ctx);
+/* pf_drop: a packet is blocked. A function of its own, as that is rare. */
+static __noinline int pf_drop(ctx_t *ctx, const struct mbuf *m, __u32 reason)
+{
+	pf_if_count(ctx, m, 1);
+	return drop(reason);
 }
 
 /* pf_log_how: why a packet is logged, to which pflogN, and whether its socket's owner is asked for. */

@@ -127,10 +127,10 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
+	__uint(max_entries, IFNET_SLOTS);
 	__type(key, __u32);
-	__type(value, struct pf_log_counters);
-} pf_log_stats SEC(".maps");
+	__type(value, struct pf_if_counters);
+} pf_if_counts SEC(".maps");
 
 /* All tables in one trie a family, told apart by their number. */
 struct {

@@ -68,7 +68,7 @@ STAGE(pf_nat)
 		return drop(REASON_CONFIG);
 	pf_keep_key(pd);
 	if (!pf_get_transaddr(pd, r->pool))
-		return drop(REASON_PF_TRANSLATE);
+		return pf_drop(ctx, m, REASON_PF_TRANSLATE);
 	if (!pf_key_changed(pd)) {
 		pd->sticky = 0;
 		stage(ctx, PF_HOOK_RULES); /* into itself: as if no rule had matched */

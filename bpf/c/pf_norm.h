@@ -139,15 +139,10 @@ inline_always bool pf_normalize_mss(ctx_t *ctx, struct mbuf *m, const struct pf_
  */
 inline_always int pf_reassemble(ctx_t *ctx, struct mbuf *m, bool nodf)
 {
-	const struct pf_settings *set;
-
 	if (!nodf && pf_fragment_df(ctx, m)) {
 		pf_counted(fragment);
-		return drop(REASON_PF_FRAGMENT);
+		return pf_drop(ctx, m, REASON_PF_FRAGMENT);
 	}
-	set = pf_settings_get();
-	if (set)
-		pf_log_seen(ctx, set, m, -1); /* the packet counts when it is whole */
 	m->hook = m->dir;
 	to_netisr(ctx, m, REASON_NETISR_REASSEMBLE);
 }
@@ -181,7 +176,7 @@ STAGE(pf_scrub)
 		return drop(REASON_MBUF);
 	if (!pf_scrub_on(ctx, m, pd, &pd->act)) {
 		pf_counted(memory);
-		return drop(REASON_PF_NORMALIZE);
+		return pf_drop(ctx, m, REASON_PF_NORMALIZE);
 	}
 	pf_log_passed(ctx, m);
 	pfil_continue(ctx, m);
@@ -232,14 +227,14 @@ STAGE(pf_normalize)
 		pd->act = actions->act;
 		if (!pf_scrub_on(ctx, m, pd, &pd->act)) {
 			pf_counted(memory);
-			return drop(REASON_PF_NORMALIZE);
+			return pf_drop(ctx, m, REASON_PF_NORMALIZE);
 		}
 	}
 	if ((m->flags & M_FRAG) && !(pd->act.flags & PFA_NOREASSEMBLE))
 		return pf_reassemble(ctx, m, false);
 	if ((m->flags & M_FRAG) && pf_fragment_df(ctx, m)) {
 		pf_counted(fragment);
-		return drop(REASON_PF_FRAGMENT);
+		return pf_drop(ctx, m, REASON_PF_FRAGMENT);
 	}
 	stage(ctx, PF_HOOK_STATE);
 }

@@ -415,6 +415,12 @@ const (
 	AbiPfIcmpWayPF_ICMP_REPLY AbiPfIcmpWay = 2
 )
 
+type AbiPfIfCounters struct {
+	_       structs.HostLayout
+	Packets [8]uint64
+	Bytes   [8]uint64
+}
+
 type AbiPfLeaf struct {
 	_     structs.HostLayout
 	Count uint32
@@ -441,13 +447,6 @@ const (
 	AbiPfLimitsPF_PACKET_LOGS    AbiPfLimits = 8
 	AbiPfLimitsPF_SRC_NODES      AbiPfLimits = 131072
 )
-
-type AbiPfLogCounters struct {
-	_         structs.HostLayout
-	Seen      [4]uint64
-	SeenBytes [4]uint64
-	Passed    [4]uint64
-}
 
 type AbiPfLogLimits uint32
 
@@ -735,10 +734,9 @@ type AbiPfSettings struct {
 	StatesLimit   uint32
 	Flags         uint32
 	Timeout       [16]uint32
-	LogIfslot     uint32
 	SrcNodesLimit uint32
 	SrcTrack      uint32
-	Spare         [11]uint32
+	Spare         [12]uint32
 }
 
 type AbiPfSettingsFlags uint32

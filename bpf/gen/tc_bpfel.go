@@ -25,8 +25,8 @@ const (
 	TcMapNd6            = "nd6"
 	TcMapNexthop        = "nexthop"
 	TcMapPfEntryCounts  = "pf_entry_counts"
+	TcMapPfIfCounts     = "pf_if_counts"
 	TcMapPfLog          = "pf_log"
-	TcMapPfLogStats     = "pf_log_stats"
 	TcMapPfPdTc         = "pf_pd_tc"
 	TcMapPfPools        = "pf_pools"
 	TcMapPfRanges       = "pf_ranges"
@@ -153,8 +153,8 @@ type TcMapSpecs struct {
 	Nd6            *ebpf.MapSpec `ebpf:"nd6"`
 	Nexthop        *ebpf.MapSpec `ebpf:"nexthop"`
 	PfEntryCounts  *ebpf.MapSpec `ebpf:"pf_entry_counts"`
+	PfIfCounts     *ebpf.MapSpec `ebpf:"pf_if_counts"`
 	PfLog          *ebpf.MapSpec `ebpf:"pf_log"`
-	PfLogStats     *ebpf.MapSpec `ebpf:"pf_log_stats"`
 	PfPdTc         *ebpf.MapSpec `ebpf:"pf_pd_tc"`
 	PfPools        *ebpf.MapSpec `ebpf:"pf_pools"`
 	PfRanges       *ebpf.MapSpec `ebpf:"pf_ranges"`
@@ -217,8 +217,8 @@ type TcMaps struct {
 	Nd6            *ebpf.Map `ebpf:"nd6"`
 	Nexthop        *ebpf.Map `ebpf:"nexthop"`
 	PfEntryCounts  *ebpf.Map `ebpf:"pf_entry_counts"`
+	PfIfCounts     *ebpf.Map `ebpf:"pf_if_counts"`
 	PfLog          *ebpf.Map `ebpf:"pf_log"`
-	PfLogStats     *ebpf.Map `ebpf:"pf_log_stats"`
 	PfPdTc         *ebpf.Map `ebpf:"pf_pd_tc"`
 	PfPools        *ebpf.Map `ebpf:"pf_pools"`
 	PfRanges       *ebpf.Map `ebpf:"pf_ranges"`
@@ -257,8 +257,8 @@ func (m *TcMaps) Close() error {
 		m.Nd6,
 		m.Nexthop,
 		m.PfEntryCounts,
+		m.PfIfCounts,
 		m.PfLog,
-		m.PfLogStats,
 		m.PfPdTc,
 		m.PfPools,
 		m.PfRanges,

@@ -25,8 +25,8 @@ const (
 	XdpMapNd6            = "nd6"
 	XdpMapNexthop        = "nexthop"
 	XdpMapPfEntryCounts  = "pf_entry_counts"
+	XdpMapPfIfCounts     = "pf_if_counts"
 	XdpMapPfLog          = "pf_log"
-	XdpMapPfLogStats     = "pf_log_stats"
 	XdpMapPfPdXdp        = "pf_pd_xdp"
 	XdpMapPfPools        = "pf_pools"
 	XdpMapPfRanges       = "pf_ranges"
@@ -152,8 +152,8 @@ type XdpMapSpecs struct {
 	Nd6            *ebpf.MapSpec `ebpf:"nd6"`
 	Nexthop        *ebpf.MapSpec `ebpf:"nexthop"`
 	PfEntryCounts  *ebpf.MapSpec `ebpf:"pf_entry_counts"`
+	PfIfCounts     *ebpf.MapSpec `ebpf:"pf_if_counts"`
 	PfLog          *ebpf.MapSpec `ebpf:"pf_log"`
-	PfLogStats     *ebpf.MapSpec `ebpf:"pf_log_stats"`
 	PfPdXdp        *ebpf.MapSpec `ebpf:"pf_pd_xdp"`
 	PfPools        *ebpf.MapSpec `ebpf:"pf_pools"`
 	PfRanges       *ebpf.MapSpec `ebpf:"pf_ranges"`
@@ -217,8 +217,8 @@ type XdpMaps struct {
 	Nd6            *ebpf.Map `ebpf:"nd6"`
 	Nexthop        *ebpf.Map `ebpf:"nexthop"`
 	PfEntryCounts  *ebpf.Map `ebpf:"pf_entry_counts"`
+	PfIfCounts     *ebpf.Map `ebpf:"pf_if_counts"`
 	PfLog          *ebpf.Map `ebpf:"pf_log"`
-	PfLogStats     *ebpf.Map `ebpf:"pf_log_stats"`
 	PfPdXdp        *ebpf.Map `ebpf:"pf_pd_xdp"`
 	PfPools        *ebpf.Map `ebpf:"pf_pools"`
 	PfRanges       *ebpf.Map `ebpf:"pf_ranges"`
@@ -258,8 +258,8 @@ func (m *XdpMaps) Close() error {
 		m.Nd6,
 		m.Nexthop,
 		m.PfEntryCounts,
+		m.PfIfCounts,
 		m.PfLog,
-		m.PfLogStats,
 		m.PfPdXdp,
 		m.PfPools,
 		m.PfRanges,

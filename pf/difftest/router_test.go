@@ -153,7 +153,7 @@ func (r *router) open(dir string) (err error) {
 	r.engine, err = engine.New(engine.Maps{
 		Rulesets: m["pf_rulesets"], States: m["pf_states"], StateIndex: m["pf_state_index"], StateCount: m["pf_state_count"],
 		RuleCounts: m["pf_rule_counts"], RuleEvals: m["pf_rule_evals"],
-		Pools: m["pf_pools"], Ranges: m["pf_ranges"], Set: m["pf_set"], Stats: m["pf_stats"], LogStats: m["pf_log_stats"], Table: m["pf_table"], Table6: m["pf_table6"],
+		Pools: m["pf_pools"], Ranges: m["pf_ranges"], Set: m["pf_set"], Stats: m["pf_stats"], IfCounts: m["pf_if_counts"], Table: m["pf_table"], Table6: m["pf_table6"],
 		StateActions: m["pf_state_actions"], RuleStates: m["pf_rule_states"], SrcNodes: m["pf_src_nodes"], StateNodes: m["pf_state_nodes"],
 		TableCounts: m["pf_table_counts"], EntryCounts: m["pf_entry_counts"],
 	}, r.config, interfaces{r})
@@ -289,6 +289,13 @@ func (i interfaces) Group(name string) (uint32, bool) {
 		}
 	}
 	return 0, false
+}
+
+func (i interfaces) Members(name string) []uint32 {
+	if slot, ok := i.r.slot[name]; ok {
+		return []uint32{slot}
+	}
+	return nil
 }
 
 func (i interfaces) Addresses(name string, modifiers conf.Modifier) []conf.TablePrefix {

@@ -37,7 +37,7 @@ type Maps struct {
 	Ranges     *ebpf.Map
 	Set        *ebpf.Map
 	Stats      *ebpf.Map
-	LogStats   *ebpf.Map
+	IfCounts   *ebpf.Map
 	Table      *ebpf.Map
 	Table6     *ebpf.Map
 	// Counters of tables and of their addresses.
@@ -62,6 +62,8 @@ type Configuration interface {
 type Interfaces interface {
 	Slot(name string) (uint32, bool)
 	Group(name string) (uint32, bool)
+	// Members are the slots of an interface, of a group's, or with "all" of all.
+	Members(name string) []uint32
 	// Addresses of an interface or of a group's, as modifiers select them.
 	Addresses(name string, modifiers conf.Modifier) []conf.TablePrefix
 	// SetSkip says which interfaces and groups pf does not filter.
@@ -94,12 +96,14 @@ type Engine struct {
 	timeouts  ownTimeouts
 	fragments Fragments
 	since     time.Time // when it was enabled or disabled
+	// cleared is when the counters of interfaces were, by slot.
+	cleared map[uint32]time.Time
 }
 
 // New opens pf over the maps of a data path.
 func New(maps Maps, config Configuration, interfaces Interfaces) (*Engine, error) {
 	e := &Engine{maps: maps, config: config, interfaces: interfaces,
-		counters: make(map[program.Identity]uint32), tables: make(map[string]*table), nextSlot: 1, since: time.Now()}
+		counters: make(map[program.Identity]uint32), tables: make(map[string]*table), nextSlot: 1, since: time.Now(), cleared: make(map[uint32]time.Time)}
 	var err error
 	if e.clock, err = newClock(); err != nil {
 		return nil, err
@@ -461,10 +465,11 @@ func (e *Engine) Switched() {
 	e.since = time.Now()
 }
 
-// ClearStatus sets the counters of pf to zero.
+// ClearStatus sets the counters of pf, and those of the interface of set
+// loginterface, to zero.
 func (e *Engine) ClearStatus() error {
 	if err := e.maps.Stats.Put(uint32(0), make([]bpf.PFStatus, ebpf.MustPossibleCPU())); err != nil {
 		return fmt.Errorf("clear status: %w", err)
 	}
-	return e.clearLogCounters()
+	return e.ClearInterface(e.options().LogInterface)
 }

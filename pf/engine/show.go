@@ -250,9 +250,11 @@ func (e *Engine) Info(running bool) (*Info, error) {
 		status.Fragment += e.fragments.FragmentsDropped()
 	}
 	e.mu.Unlock()
-	stats, err := e.interfaceStats(options.LogInterface)
-	if err != nil {
-		return nil, err
+	var stats *InterfaceStats
+	if options.LogInterface != "" {
+		if stats, err = e.InterfaceStats(options.LogInterface); err != nil {
+			return nil, err
+		}
 	}
 	count, _ := e.Count()
 	nodes := e.srcNodeCount()

@@ -108,7 +108,6 @@ func (e *Engine) apply(o conf.Options) {
 		atomic.StoreUint32(&set.Timeout[i], value)
 	}
 	e.applyOwn()
-	e.applyLogInterface(o.LogInterface)
 	e.applyFragments(o)
 }
 

@@ -87,8 +87,18 @@ func TestLogInterface(t *testing.T) {
 		// Neighbour discovery may add to IPv6.
 		want(t, text, `  Packets In\n    Passed +4 +([3-9]|1\d)\n    Blocked +3 +2\n  Packets Out\n    Passed +0 +([3-9]|1\d)\n    Blocked +4 +0\n`,
 			`(?m)^  Bytes In +444 `)
-		s.pfctl("-f " + s.file("set loginterface em1\npass no state\n"))
-		want(t, s.pfctl("-si"), `Interface Stats for em1 `, `  Packets In\n    Passed +0 `)
+		// Every interface counts, whichever is that of set loginterface.
+		want(t, s.pfctl("-vv -i em0 -s Interfaces"), `(?m)^em0\n\tCleared: .*\n\tReferences:  2 +\n`+
+			`\tIn4/Pass:    \[ Packets: 4 +Bytes: 336 +\]\n\tIn4/Block:   \[ Packets: 3 +Bytes: 108 +\]\n`+
+			`\tOut4/Pass:   \[ Packets: 0 +Bytes: 0 +\]\n\tOut4/Block:  \[ Packets: 4 +Bytes: 336 +\]\n\tIn6/Pass: `, `\tIn6/Block:   \[ Packets: 2 +Bytes: 112 +\]`)
+		for _, name := range []string{"em1", "all", "egress"} {
+			s.pfctl("-f " + s.file("set loginterface "+name+"\npass no state\n"))
+			want(t, s.pfctl("-si"), `Interface Stats for `+name+` `)
+		}
+		s.pfctl("-f " + s.file("set loginterface all\npass no state\n"))
+		want(t, s.pfctl("-si"), `  Packets In\n    Passed +[89] +`) // 4 by em0, their answers by em1
+		s.pfctl("-F info")
+		want(t, s.pfctl("-si"), `  Packets In\n    Passed +0 +\d+\n    Blocked +0 +0\n`)
 		s.pfctl("-f " + s.file("pass no state\n"))
 		if text := s.pfctl("-si"); strings.Contains(text, "Interface Stats") {
 			t.Errorf("without set loginterface:\n%s", text)

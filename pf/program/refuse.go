@@ -73,7 +73,6 @@ func (c *compiler) options() {
 		what    string
 	}{
 		{rs.Options.Syncookies != conf.SyncookiesNever, "set syncookies"},
-		{c.group(rs.Options.LogInterface), "set loginterface with a group"},
 	} {
 		if check.present {
 			c.unsupported(c.directive(check.what), check.what)
@@ -86,18 +85,10 @@ func (c *compiler) options() {
 	})
 }
 
-// group reports whether a name is not of one interface.
-func (c *compiler) group(name string) bool {
-	_, group := c.env.Group(name)
-	_, single := c.env.Slot(name)
-	return name == "all" || group && !single
-}
-
 // directive is where an option was set the last time.
 func (c *compiler) directive(what string) conf.Position {
-	option, _, _ := strings.Cut(what, " with ")
 	for _, d := range slices.Backward(c.rs.Directives) {
-		if d.Kind == conf.DirectiveOption && strings.HasPrefix(d.Text, option+" ") {
+		if d.Kind == conf.DirectiveOption && strings.HasPrefix(d.Text, what+" ") {
 			return d.Pos
 		}
 	}

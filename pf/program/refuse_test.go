@@ -8,12 +8,12 @@ import (
 )
 
 func TestRefusedOptionHasItsLine(t *testing.T) {
-	rs, err := conf.Load("pf.conf", strings.NewReader("set skip on lo0\nset loginterface all\npass\n"), conf.Config{Dialect: conf.FreeBSD})
+	rs, err := conf.Load("pf.conf", strings.NewReader("set skip on lo0\nset syncookies always\npass\n"), conf.Config{Dialect: conf.FreeBSD})
 	if err != nil {
 		t.Fatal(err)
 	}
 	errs := Unenforced(rs)
-	if want := "pf.conf:2: set loginterface with a group is not enforced yet"; len(errs) != 1 || errs[0].Error() != want {
+	if want := "pf.conf:2: set syncookies is not enforced yet"; len(errs) != 1 || errs[0].Error() != want {
 		t.Errorf("got %v, want %s", errs, want)
 	}
 }
