@@ -24,6 +24,13 @@ struct ip6_extension {
 	__u8 len;	/* in units of 8 bytes, the first not counted */
 };
 
+struct ip6_routing {
+	__u8 next;
+	__u8 len;	/* likewise */
+	__u8 type;
+	__u8 left;
+};
+
 struct ip6_fragment {
 	__u8 next;
 	__u8 reserved;

@@ -165,6 +165,9 @@ STAGE(pf_test_state)
 	case PF_NORMALIZED:
 		pf_counted(normalize);
 		return pf_drop(ctx, m, REASON_PF_NORMALIZE);
+	case PF_ROUTED:
+		pf_counted(ip_option);
+		return pf_drop(ctx, m, REASON_PF_BLOCK);
 	default:
 		break;
 	}

@@ -9,6 +9,8 @@
 #include "pf_translate.h"
 
 #define INNER_OFF_MAX	(L4_OFF_MAX + 8 + 60)
+#define INNER_OFF_MASK	1023
+_Static_assert(INNER_OFF_MAX <= INNER_OFF_MASK, "offsets fit their mask");
 
 /* Where the parts of a quoted packet are. */
 struct pf_quoted {
@@ -64,11 +66,49 @@ inline_always void *pf_at(ctx_t *ctx, __u64 off, __u32 len)
 	opaque(off);
 	if (off > INNER_OFF_MAX)
 		return NULL;
+	opaque(off);
+	off &= INNER_OFF_MASK; /* older verifiers forget the bound of what was spilled */
 	p = frame(ctx) + off;
 	opaque(p);
 	if (p + len > frame_end(ctx))
 		return NULL;
 	return p;
+}
+
+/*
+ * pf_quoted_upper: the protocol of the upper layer behind the extension headers
+ * of a quoted IPv6 packet, from an offset on, and above it where that begins;
+ * 0: out of reach, or of a later fragment. The verifier walks it once.
+ */
+__noinline __u32 pf_quoted_upper(ctx_t *ctx, __u32 from, __u32 next)
+{
+	__u64 off = from;
+
+	for (int i = 0; i < IP6_EXTENSIONS; i++) {
+		__u8 *ext;
+
+		switch (next) {
+		case IPPROTO_HOPOPTS:
+		case IPPROTO_ROUTING:
+		case IPPROTO_DSTOPTS:
+		case IPPROTO_FRAGMENT:
+			break;
+		default:
+			return (__u32)off << 8 | next;
+		}
+		ext = pf_at(ctx, off, sizeof(struct ip6_fragment));
+		if (!ext)
+			return 0;
+		if (next == IPPROTO_FRAGMENT) {
+			if (((struct ip6_fragment *)ext)->offset & bpf_htons(0xfff8))
+				return 0;
+			off += sizeof(struct ip6_fragment);
+		} else {
+			off += ((__u32)ext[1] + 1) * 8;
+		}
+		next = ext[0];
+	}
+	return 0;
 }
 
 /*
@@ -80,6 +120,7 @@ inline_always bool pf_quoted(ctx_t *ctx, const struct mbuf *m, struct pf_pdesc *
 {
 	__u32 s = pd->dir == PFIL_IN ? 1 : 0;
 	__be16 *ports;
+	__u32 upper;
 	__u8 query;
 
 	__builtin_memset(pd->naddr, 0, sizeof(pd->naddr));
@@ -101,8 +142,11 @@ inline_always bool pf_quoted(ctx_t *ctx, const struct mbuf *m, struct pf_pdesc *
 			return false;
 		__builtin_memcpy(pd->naddr[s], &ip6->saddr, 16);
 		__builtin_memcpy(pd->naddr[1 - s], &ip6->daddr, 16);
-		q->proto = ip6->nexthdr;
-		q->l4_off = q->l3_off + sizeof(*ip6);
+		upper = pf_quoted_upper(ctx, q->l3_off + sizeof(*ip6), ip6->nexthdr);
+		if (!upper)
+			return false;
+		q->proto = upper;
+		q->l4_off = upper >> 8;
 	}
 	if (!pf_addr_equal(pd->naddr[s], pd->addr[s]))
 		return false; /* not sent to whom it is about */
@@ -221,7 +265,7 @@ inline_always bool pf_error_rewrite(ctx_t *ctx, struct mbuf *m, struct pf_pdesc 
 		__builtin_memcpy(&ip->saddr, to->addr[s], 4);
 		__builtin_memcpy(&ip->daddr, to->addr[d], 4);
 		ip->check = ~pf_fold((__u64)(__u16)~ip->check + inner);
-		ip = ip_header(ctx, m);
+		ip = pf_at(ctx, m->l3_off, sizeof(*ip));
 		if (!ip)
 			return false;
 		__builtin_memcpy(&ip->daddr, to->addr[s], 4);
@@ -235,7 +279,7 @@ inline_always bool pf_error_rewrite(ctx_t *ctx, struct mbuf *m, struct pf_pdesc 
 			return false;
 		__builtin_memcpy(&ip6->saddr, to->addr[s], 16);
 		__builtin_memcpy(&ip6->daddr, to->addr[d], 16);
-		ip6 = ip6_header(ctx, m);
+		ip6 = pf_at(ctx, m->l3_off, sizeof(*ip6));
 		if (!ip6)
 			return false;
 		__builtin_memcpy(&ip6->daddr, to->addr[s], 16);

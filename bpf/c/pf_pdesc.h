@@ -281,11 +281,45 @@ inline_always bool pf_fragment_df(ctx_t *ctx, const struct mbuf *m)
 	return !ip || (ip->frag_off & bpf_htons(IP_DF));
 }
 
+/*
+ * pf_routed_by_source: an IPv6 packet has a routing header of type 0 (RFC 5095),
+ * or more than one. Its headers begin at an offset. The verifier walks it once.
+ */
+__noinline int pf_routed_by_source(ctx_t *ctx, __u32 from, __u32 next)
+{
+	__u64 off = from;
+	__u32 seen = 0;
+
+	for (int i = 0; i < IP6_EXTENSIONS; i++) {
+		struct ip6_routing *ext;
+
+		pull(ctx, off + sizeof(*ext));
+		opaque(off);
+		if (off > L4_OFF_MAX)
+			return false;
+		ext = frame(ctx) + off;
+		opaque(ext);
+		if ((void *)(ext + 1) > frame_end(ctx))
+			return false;
+		if (next == IPPROTO_ROUTING && (ext->type == 0 || seen++))
+			return true;
+		if (next == IPPROTO_FRAGMENT)
+			off += sizeof(struct ip6_fragment);
+		else if (next == IPPROTO_HOPOPTS || next == IPPROTO_ROUTING || next == IPPROTO_DSTOPTS)
+			off += ((__u32)ext->len + 1) * 8;
+		else
+			return false;
+		next = ext->next;
+	}
+	return false;
+}
+
 /* What pf_setup says. */
 enum pf_verdict {
 	PF_OK,
 	PF_SHORT,
 	PF_NORMALIZED,	/* dropped by normalisation */
+	PF_ROUTED,	/* by a routing header that nobody must follow */
 };
 
 /*
@@ -310,6 +344,12 @@ inline_always enum pf_verdict pf_setup(ctx_t *ctx, struct mbuf *m, struct pf_pde
 		return PF_SHORT;
 	if ((m->proto == IPPROTO_ICMP && m->af == 6) || (m->proto == IPPROTO_ICMPV6 && m->af == 4))
 		return PF_NORMALIZED;
+	if (m->af == 6 && m->l4_off > m->l3_off + sizeof(struct ipv6hdr) && !(m->flags & M_FRAG_NOTFIRST)) {
+		struct ipv6hdr *ip6 = ip6_header(ctx, m);
+
+		if (ip6 && pf_routed_by_source(ctx, m->l3_off + sizeof(*ip6), ip6->nexthdr))
+			return PF_ROUTED;
+	}
 	if (!m->l4_off || (m->flags & M_FRAG))
 		goto hash;
 	/* Extension headers may end behind the packet, within the frame. */

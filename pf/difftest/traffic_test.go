@@ -307,7 +307,7 @@ func (g *generator) deliver(x *trial, f *flow, side int, w wire) {
 func (g *generator) icmpError(x *trial, f *flow, kinds map[string]int) {
 	side := g.IntN(2)
 	p := &f.peers[side]
-	if p.seen == nil || p.host || p.seen.Options {
+	if p.seen == nil || p.host {
 		return
 	}
 	about := *p.seen

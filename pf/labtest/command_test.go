@@ -70,12 +70,20 @@ func TestKill(t *testing.T) {
 			}
 		}
 		s.pfctl("-F states")
+		s.datagrams(right6, 9)
+		s.expect("-k 2001:db8:1::/64", "killed 0 states from 1 sources and 0 destinations\n", 0)
+		s.expect("-k 2001:db8::/64 -k 2001:db8:1::2", "killed 2 states from 1 sources and 1 destinations\n", 0)
 		s.states(4001, 4002)
 		shown := s.pfctl("-vvss")
 		_, id, _ := strings.Cut(shown, "id: ")
 		id, _, _ = strings.Cut(id, " ")
+		_, creator, _ := strings.Cut(shown, "creatorid: ")
+		creator, _, _ = strings.Cut(creator, "\n")
 		s.expect("-k id -k "+id+"/00000001", "killed 0 states\n", 0)
 		s.expect("-k id -k "+id, "killed 1 states\n", 0)
+		_, id, _ = strings.Cut(s.pfctl("-vvss"), "id: ")
+		id, _, _ = strings.Cut(id, " ")
+		s.expect("-k id -k "+id+"/"+creator, "killed 1 states\n", 0)
 		for _, line := range strings.Split(s.pfctl("-ss"), "\n") {
 			if words := strings.Fields(line); len(words) > 4 && words[3] == "<-" {
 				out, errs, status := s.run("", "pfctl", "-k", "key", "-k", strings.Join(words[1:5], " "))

@@ -54,7 +54,7 @@ func decode6(b []byte) Packet {
 		Src: netip.AddrFrom16([16]byte(b[8:])), Dst: netip.AddrFrom16([16]byte(b[24:])), Protocol: b[6], TOS: b[0]<<4 | b[1]>>4, TTL: b[7],
 		Length: headerLen6 + int(binary.BigEndian.Uint16(b[4:])),
 	}
-	at, plain := headerLen6, headerLen6
+	at, plain, routing := headerLen6, headerLen6, routingHeaders{}
 	for range extensions {
 		size, later := 8, false
 		switch next := p.Protocol; {
@@ -65,6 +65,7 @@ func decode6(b []byte) Packet {
 				return p.headless()
 			}
 			size = (int(b[at+1]) + 1) * 8
+			routing.see(next, b[at:])
 		case next == 44:
 			if len(b) < at+size {
 				return p.headless()
@@ -75,7 +76,7 @@ func decode6(b []byte) Packet {
 				plain = headerLen6 + size // whole all the same: RFC 6946
 			}
 		default:
-			p.Options = at > plain && !p.Fragment
+			p.Options, p.SourceRouted = at > plain && !p.Fragment, routing.refused
 			p.upper(b[min(at, len(b)):], p.Length-at)
 			return p
 		}
@@ -85,6 +86,17 @@ func decode6(b []byte) Packet {
 		}
 	}
 	return p.headless()
+}
+
+// routingHeaders are those of a packet, as far as extension headers can be read.
+type routingHeaders struct{ seen, refused, unreadable bool }
+
+func (r *routingHeaders) see(next uint8, header []byte) {
+	if r.unreadable = r.unreadable || len(header) < 4; r.unreadable || next != 43 {
+		return
+	}
+	r.refused = r.refused || r.seen || header[2] == 0
+	r.seen = true
 }
 
 // headless is a packet whose upper header is not within reach.
@@ -158,7 +170,9 @@ func quoted(b []byte, is4 bool) *Packet {
 		b = b[min(int(b[0]&15)*4, len(b)):]
 	case !is4 && len(b) >= headerLen6:
 		q.Src, q.Dst, q.Protocol = netip.AddrFrom16([16]byte(b[8:])), netip.AddrFrom16([16]byte(b[24:])), b[6]
-		b = b[headerLen6:]
+		if b = q.extensions(b[headerLen6:]); b == nil {
+			return nil
+		}
 	default:
 		return nil
 	}
@@ -179,4 +193,28 @@ func quoted(b []byte, is4 bool) *Packet {
 		q.TCP.Seq = binary.BigEndian.Uint32(b[4:])
 	}
 	return q
+}
+
+// extensions goes on to the upper header behind the extension headers of a
+// quoted packet; nil: it is out of reach, or of a later fragment.
+func (p *Packet) extensions(b []byte) []byte {
+	for range extensions {
+		size := 8
+		switch p.Protocol {
+		case 0, 43, 60:
+			if len(b) < size {
+				return nil
+			}
+			size = (int(b[1]) + 1) * 8
+		case 44:
+			if len(b) < size || binary.BigEndian.Uint16(b[2:])&0xfff8 != 0 {
+				return nil
+			}
+		default:
+			return b
+		}
+		p.Protocol = b[0]
+		b = b[min(size, len(b)):]
+	}
+	return nil
 }

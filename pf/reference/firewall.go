@@ -212,6 +212,8 @@ func normalize(p *Packet) Reason {
 		return Normalize
 	}
 	switch {
+	case p.SourceRouted:
+		return Option
 	case p.Fragment || p.Headless:
 		return ""
 	case p.Broken:

@@ -37,6 +37,8 @@ type Packet struct {
 	DF       bool // IPv4: must not be fragmented
 	Broken   bool // its upper header is not there whole
 	Headless bool // its upper header is behind more extension headers than are followed
+	// SourceRouted is IPv6 with a routing header of type 0, or with two.
+	SourceRouted bool
 
 	SrcPort, DstPort uint16 // TCP and UDP
 
