@@ -15,13 +15,20 @@ import (
 // process of its own.
 func TestLandlock(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("takes root")
+		t.Fatal("needs root")
+	}
+	probed, _, failure := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
+	if failure == unix.ENOSYS || failure == unix.EOPNOTSUPP {
+		t.Skipf("the kernel has no Landlock: %v", failure)
+	}
+	if failure != 0 {
+		t.Fatal(failure)
 	}
 	if os.Getenv("BSDNET_TEST_LANDLOCK") == "" {
 		cmd := exec.Command(os.Args[0], "-test.run", "^TestLandlock$", "-test.v")
 		cmd.Env = append(os.Environ(), "BSDNET_TEST_LANDLOCK="+t.TempDir()) // removed by this process, which may
 		out, err := cmd.CombinedOutput()
-		if err != nil || !bytes.Contains(out, []byte("PASS")) {
+		if err != nil || !bytes.Contains(out, []byte("--- PASS: TestLandlock")) {
 			t.Fatalf("%v: %s", err, out)
 		}
 		return
@@ -37,8 +44,8 @@ func TestLandlock(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if version == 0 {
-		t.Skip("the kernel has no Landlock")
+	if version == 0 || version > int(probed) {
+		t.Fatalf("version %d of Landlock, the kernel has %d", version, probed)
 	}
 	write := func(parts ...string) func() error {
 		return func() error { return os.WriteFile(filepath.Join(parts...), []byte("x"), 0o600) }

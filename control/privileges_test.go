@@ -15,13 +15,13 @@ import (
 // What a restricted process no longer may. It runs in a process of its own.
 func TestRestrict(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("nothing to give up without root")
+		t.Fatal("needs root")
 	}
 	if os.Getenv("BSDNET_TEST_RESTRICT") == "" {
 		cmd := exec.Command(os.Args[0], "-test.run", "^TestRestrict$", "-test.v")
 		cmd.Env = append(os.Environ(), "BSDNET_TEST_RESTRICT=1")
 		out, err := cmd.CombinedOutput()
-		if err != nil || !bytes.Contains(out, []byte("PASS")) {
+		if err != nil || !bytes.Contains(out, []byte("--- PASS: TestRestrict")) {
 			t.Fatalf("%v: %s", err, out)
 		}
 		return

@@ -61,7 +61,7 @@ func (l *lab) ip(args string) string { l.t.Helper(); return run(l.t, l.router, a
 func newLab(t testing.TB) *lab {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("needs root")
+		t.Fatal("needs root")
 	}
 	if err := rlimit.RemoveMemlock(); err != nil {
 		t.Fatal(err)

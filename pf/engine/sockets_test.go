@@ -10,7 +10,7 @@ import (
 // The kernel's list has this process's sockets and names it as their owner.
 func TestSocketReader(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("loads a BPF program")
+		t.Fatal("needs root")
 	}
 	r, err := newSocketReader()
 	if err != nil {

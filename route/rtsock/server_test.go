@@ -15,7 +15,7 @@ import (
 
 func needRoot(t testing.TB) {
 	if os.Geteuid() != 0 {
-		t.Skip("needs root")
+		t.Fatal("needs root")
 	}
 }
 
