@@ -215,10 +215,10 @@ search:
 		break;
 	}
 	if (primary->flags & PF_STATE_LOG)
-		pf_log_packet(ctx, m, primary->rule, PF_PASS,
+		pf_log_packet(ctx, primary->rule, PF_PASS,
 			      pf_log_how(PFRES_MATCH, pd->act.log_if, pd->act.flags & PFA_LOG_USER));
 	if (pd->act.flags & PFA_LOG_MATCH)
-		pf_log_packet(ctx, m, pd->act.match_rule, PF_MATCH,
+		pf_log_packet(ctx, pd->act.match_rule, PF_MATCH,
 			      pf_log_how(PFRES_MATCH, pd->act.match_log_if, pd->act.flags & PFA_LOG_USER));
 	pf_account(ctx, primary, m, pd);
 	if (pd->act.flags & PFA_TABLES)
@@ -403,14 +403,14 @@ inline_always void pf_made(ctx_t *ctx, const struct mbuf *m, const struct pf_pde
 }
 
 /* pf_log_matches: logs the packet for the rules that said so while they were looked at. */
-static __noinline int pf_log_matches(ctx_t *ctx, const struct mbuf *m, const struct pf_pdesc *pd)
+static __noinline int pf_log_matches(ctx_t *ctx, const struct pf_pdesc *pd)
 {
 	for (__u32 i = 0; i < PF_PACKET_LOGS; i++) {
 		const struct pf_logged *l = &pd->logged[i];
 
 		if (i >= pd->logs)
 			break;
-		pf_log_packet(ctx, m, l->rule, l->action, pf_log_how(PFRES_MATCH, l->log_if, l->user));
+		pf_log_packet(ctx, l->rule, l->action, pf_log_how(PFRES_MATCH, l->log_if, l->user));
 	}
 	return 0;
 }
@@ -530,7 +530,7 @@ STAGE(pf_test_rule)
 	}
 	blocked = r && r->action == PF_DROP;
 	if (e.audit)
-		pf_log_audit(ctx, m, r ? rule : pd->translation, blocked);
+		pf_log_audit(ctx, r ? rule : pd->translation, blocked);
 	slot = 0;
 	if (!blocked && (translated || (rule_flags & PFR_KEEP_STATE)) && !(m->flags & M_FRAG) &&
 	    !((pd->proto == IPPROTO_ICMP || pd->proto == IPPROTO_ICMPV6) && pf_icmp_error(pd->af, pd->icmp_type))) {
@@ -546,9 +546,9 @@ STAGE(pf_test_rule)
 	if (translated && !blocked && slot != PF_NOSLOT && !pf_rewrite(ctx, m, pd, pd->naddr, pd->nport))
 		return pf_drop(ctx, m, REASON_PF_TRANSLATE);
 	if (pd->logs)
-		pf_log_matches(ctx, m, pd);
+		pf_log_matches(ctx, pd);
 	if (r && (rule_flags & PFR_LOG))
-		pf_log_packet(ctx, m, rule, r->action, pf_log_how(PFRES_MATCH, pd->act.log_if, pd->act.flags & PFA_LOG_USER));
+		pf_log_packet(ctx, rule, r->action, pf_log_how(PFRES_MATCH, pd->act.log_if, pd->act.flags & PFA_LOG_USER));
 	if (blocked) {
 		pf_counted(match);
 		return pf_block(ctx, m, r, REASON_PF_BLOCK);

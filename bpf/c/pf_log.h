@@ -44,15 +44,19 @@ inline_always __u32 pf_log_how(__u32 reason, __u32 log_if, bool user)
 
 /*
  * pf_log_packet: hands a copy of the packet to the daemon; how is made by
- * pf_log_how. A function of its own: logging is rare and takes registers.
+ * pf_log_how. The verifier walks it once.
  */
-static __noinline int pf_log_packet(ctx_t *ctx, const struct mbuf *m, __u32 rule, __u32 action, __u32 how)
+__noinline int pf_log_packet(ctx_t *ctx, __u32 rule, __u32 action, __u32 how)
 {
-	struct pf_log_record *record = bpf_ringbuf_reserve(&pf_log, sizeof(*record), 0);
+	const struct mbuf *m = mget();
+	struct pf_log_record *record;
 	__u32 off;
 	__u64 len;
 	long error;
 
+	if (!m)
+		return 0;
+	record = bpf_ringbuf_reserve(&pf_log, sizeof(*record), 0);
 	if (!record) {
 		pf_counted(log_lost);
 		return 0;
@@ -91,13 +95,13 @@ static __noinline int pf_log_packet(ctx_t *ctx, const struct mbuf *m, __u32 rule
 }
 
 /* pf_log_audit: a copy for PF_AUDIT, which leaves half of the room to what rules log. */
-inline_always void pf_log_audit(ctx_t *ctx, const struct mbuf *m, __u32 rule, bool blocked)
+inline_always void pf_log_audit(ctx_t *ctx, __u32 rule, bool blocked)
 {
 	if (bpf_ringbuf_query(&pf_log, BPF_RB_AVAIL_DATA) > bpf_ringbuf_query(&pf_log, BPF_RB_RING_SIZE) / 2) {
 		pf_counted(log_lost);
 		return;
 	}
-	pf_log_packet(ctx, m, rule, blocked ? PF_DROP : PF_PASS, PFRES_AUDIT);
+	pf_log_packet(ctx, rule, blocked ? PF_DROP : PF_PASS, PFRES_AUDIT);
 }
 
 #endif

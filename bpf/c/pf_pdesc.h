@@ -80,36 +80,46 @@ inline_always void *pf_l4(ctx_t *ctx, const struct mbuf *m, __u32 len)
 #define TCPOPT_MAXSEG		TCP_OPTION(2, 4)
 #define TCPOPT_WINDOW		TCP_OPTION(3, 3)
 
+#define TCP_OPTION_IS	(1 << 16)	/* pf_tcp_option_at: it is the one */
+
 /*
- * pf_tcp_option: where in the frame a TCP header has an option of a kind and
- * length; 0: nowhere. A function of its own, so that the verifier walks its
- * loop once.
+ * pf_tcp_option_at: the option at a place in the frame; with TCP_OPTION_IS, it
+ * is of the wanted kind and length; else where the next one is, 0: nowhere. The
+ * verifier walks it once.
  */
+__noinline int pf_tcp_option_at(ctx_t *ctx, __u32 place, __u32 end, __u32 wanted)
+{
+	__u64 at = place;
+	__u8 *option;
+
+	opaque(at);
+	if (at + 2 > end || at > L4_OFF_MAX + 64)
+		return 0;
+	option = frame(ctx) + at;
+	opaque(option);
+	if ((void *)(option + 2) > frame_end(ctx) || option[0] == 0)
+		return 0;
+	if (option[0] == 1)
+		return at + 1;
+	if (option[1] < 2)
+		return 0;
+	if (TCP_OPTION(option[0], option[1]) == wanted)
+		return at + option[1] <= end ? at | TCP_OPTION_IS : 0;
+	return at + option[1];
+}
+
+/* pf_tcp_option: where in the frame a TCP header has an option of a kind and length; 0: nowhere. */
 __noinline int pf_tcp_option(ctx_t *ctx, __u32 l4_off, __u32 header_len, __u32 wanted)
 {
-	__u64 at = l4_off + sizeof(struct tcp_header);
-	__u64 end = l4_off + header_len;
+	__u32 at = l4_off + sizeof(struct tcp_header), end = l4_off + header_len;
 
 	pull(ctx, end);
 	for (int i = 0; i < TCP_OPTIONS; i++) {
-		__u8 *option;
-
-		opaque(at);
-		if (at + 2 > end || at > L4_OFF_MAX + 64)
+		at = pf_tcp_option_at(ctx, at, end, wanted);
+		if (!at)
 			return 0;
-		option = frame(ctx) + at;
-		opaque(option);
-		if ((void *)(option + 2) > frame_end(ctx) || option[0] == 0)
-			return 0;
-		if (option[0] == 1) {
-			at++;
-			continue;
-		}
-		if (option[1] < 2)
-			return 0;
-		if (TCP_OPTION(option[0], option[1]) == wanted)
-			return at + option[1] <= end ? at : 0;
-		at += option[1];
+		if (at & TCP_OPTION_IS)
+			return at & ~TCP_OPTION_IS;
 	}
 	return 0;
 }

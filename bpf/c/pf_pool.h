@@ -127,31 +127,34 @@ __noinline int pf_map_addr(struct pf_pdesc *pd, struct pf_pool *pool, __u32 chan
 	return true;
 }
 
+/* pf_port_free: the packet takes a port; false: the key is somebody's already. The verifier walks it once. */
+__noinline int pf_port_free(struct pf_pdesc *pd, __u32 change, __u32 port)
+{
+	struct pf_state_head *head = pf_state_head_get();
+
+	if (!pd || !head)
+		return false;
+	pd->port[change & 1] = bpf_htons(port);
+	return pf_find(pd, 0, pd->dir == PFIL_IN ? PFIL_OUT : PFIL_IN, pd->proto,
+		       pf_hash(pd->addr, pd->port, pd->proto, pd->af, head->seed)) == PF_NOSLOT;
+}
+
 /*
  * pf_choose_port: a port of those in pd that makes the key nobody else's. A
- * small range is searched whole, of a large one random ports are tried. The
- * verifier walks it once; what it needs is in pd, because the stack is short.
+ * small range is searched whole, of a large one random ports are tried.
  */
 __noinline int pf_choose_port(struct pf_pdesc *pd, __u32 change)
 {
-	__u32 random = bpf_get_prandom_u32();
+	__u32 random = bpf_get_prandom_u32(), span, tries;
 
 	if (!pd)
 		return false;
-	change &= 1;
-	for (__u32 i = 0; i < PF_PORT_TRIES; i++) {
-		struct pf_state_head *head = pf_state_head_get();
-		__u32 span = pd->span ? pd->span : 1;
-
+	span = pd->span ? pd->span : 1;
+	tries = span > PF_PORT_TRIES ? PF_PORT_TRIES : span;
+	for (__u32 i = 0; i < PF_PORT_TRIES && i < tries; i++) {
 		if (span > PF_PORT_TRIES)
 			random = bpf_get_prandom_u32();
-		else if (i >= span)
-			return false;
-		if (!head)
-			return false;
-		pd->port[change] = bpf_htons(pd->low + (random + i) % span);
-		if (pf_find(pd, 0, pd->dir == PFIL_IN ? PFIL_OUT : PFIL_IN, pd->proto,
-			    pf_hash(pd->addr, pd->port, pd->proto, pd->af, head->seed)) == PF_NOSLOT)
+		if (pf_port_free(pd, change, pd->low + (random + i) % span))
 			return true;
 	}
 	return false;

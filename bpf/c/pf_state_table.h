@@ -56,21 +56,29 @@ enum pf_find_flags {
 	PF_FIND_ANYHASH = 1 << 3,	/* the hash of the key is not known */
 };
 
-/* pf_slot_is: a slot holds, or is to hold, what pf_find looks for. */
-inline_always bool pf_slot_is(const struct pf_pdesc *pd, __u32 slot, __u32 flags, __u32 dir, __u32 proto, __u32 hash)
+/* pf_wanted: which of the keys in pd is looked for, in one argument. */
+inline_always __u32 pf_wanted(__u32 flags, __u32 dir, __u32 proto)
 {
-	__u8 side = dir == PFIL_IN ? PF_STATE_WIRE : PF_STATE_STACK;
-	const __u8 (*addr)[16] = pd->addr;
-	const __be16 *port = pd->port;
+	return flags | dir << 8 | proto << 16;
+}
+
+/*
+ * pf_slot_is: a slot holds, or is to hold, what pf_find looks for. The verifier
+ * walks it once, and not for every entry of a bucket.
+ */
+__noinline int pf_slot_is(const struct pf_pdesc *pd, __u32 slot, __u32 wanted, __u32 hash)
+{
+	__u32 flags = wanted & 0xff, proto = wanted >> 16;
+	__u8 side = (wanted >> 8 & 0xff) == PFIL_IN ? PF_STATE_WIRE : PF_STATE_STACK;
+	const __u8 (*addr)[16];
+	const __be16 *port;
 	const struct pf_state *s = pf_state_slot(slot);
 	__u64 tag;
 
-	if (!s)
+	if (!pd || !s)
 		return false;
-	if (flags & PF_FIND_TRANSLATED) {
-		addr = pd->naddr;
-		port = pd->nport;
-	}
+	addr = flags & PF_FIND_TRANSLATED ? pd->naddr : pd->addr;
+	port = flags & PF_FIND_TRANSLATED ? pd->nport : pd->port;
 	tag = *(volatile __u64 *)&s->tag;
 	if ((__u32)tag != hash && !(flags & PF_FIND_ANYHASH))
 		return false;
@@ -101,7 +109,7 @@ __noinline __u32 pf_find(const struct pf_pdesc *pd, __u32 flags, __u32 dir, __u3
 		for (__u32 i = 0; i < PF_BUCKET_ENTRIES; i++) {
 			__u64 entry = *(volatile __u64 *)&b->entry[i];
 
-			if (entry >> 32 == hash && pf_slot_is(pd, entry & PF_STATE_SLOT, flags, dir, proto, hash))
+			if (entry >> 32 == hash && pf_slot_is(pd, entry & PF_STATE_SLOT, pf_wanted(flags, dir, proto), hash))
 				return entry & PF_STATE_SLOT;
 		}
 	}
@@ -120,7 +128,7 @@ inline_always __u32 pf_linked(const struct pf_pdesc *pd, __u32 in_slot)
 	if (!in)
 		return PF_NOSLOT;
 	link = (__u32)in->link_high << 16 | in->link_low;
-	if (!link || !pf_slot_is(pd, link - 1, PF_FIND_ANYHASH, pd->dir, pd->proto, 0))
+	if (!link || !pf_slot_is(pd, link - 1, pf_wanted(PF_FIND_ANYHASH, pd->dir, pd->proto), 0))
 		return PF_NOSLOT;
 	return link - 1;
 }
@@ -189,26 +197,42 @@ __noinline int pf_slot_give(__u32 slot)
 	return 0;
 }
 
+/* pf_bucket_used: how many entries a bucket has. Without branches, of whose ways the verifier would walk every one. */
+inline_always __u32 pf_bucket_used(const struct pf_state_bucket *b)
+{
+	__u64 used = 0;
+
+#pragma unroll
+	for (__u32 i = 0; i < PF_BUCKET_ENTRIES; i++) {
+		__u64 entry = *(const volatile __u64 *)&b->entry[i];
+
+		used += (entry | -entry) >> 63;
+	}
+	return used;
+}
+
 /* pf_index_add: an entry into the emptier of its buckets; false: both are full. A barrier, too. */
 __noinline int pf_index_add(__u32 hash, __u32 slot)
 {
 	const struct pf_state_head *head = pf_state_head_get();
-	__u32 used = 0, first;
+	struct pf_state_bucket *b;
+	__u32 used, first;
 
 	if (!head)
 		return false;
+	b = pf_bucket_at(pf_bucket(head, hash, 0));
+	if (!b)
+		return false;
+	used = pf_bucket_used(b);
+	b = pf_bucket_at(pf_bucket(head, hash, 1));
+	if (!b)
+		return false;
 	/* Look-ups begin with the first, so it gets more. */
+	first = used > PF_BUCKET_ENTRIES / 2 && used > pf_bucket_used(b);
 	for (__u32 i = 0; i < 2 * PF_BUCKET_ENTRIES; i++) {
-		struct pf_state_bucket *b = pf_bucket_at(pf_bucket(head, hash, i / PF_BUCKET_ENTRIES));
-
-		if (b && *(volatile __u64 *)&b->entry[i % PF_BUCKET_ENTRIES])
-			used += i < PF_BUCKET_ENTRIES ? 1 : 1 << 8;
-	}
-	first = (used & 0xff) > PF_BUCKET_ENTRIES / 2 && (used & 0xff) > used >> 8;
-	for (__u32 i = 0; i < 2 * PF_BUCKET_ENTRIES; i++) {
-		struct pf_state_bucket *b = pf_bucket_at(pf_bucket(head, hash, first ^ (i / PF_BUCKET_ENTRIES)));
 		__u64 *entry;
 
+		b = pf_bucket_at(pf_bucket(head, hash, first ^ (i / PF_BUCKET_ENTRIES)));
 		if (!b)
 			return false;
 		entry = &b->entry[i % PF_BUCKET_ENTRIES];
