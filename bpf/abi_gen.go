@@ -311,6 +311,7 @@ const (
 	MAtomic       = uint32(gen.AbiMbufFlagsM_ATOMIC)
 	MPfdesc       = uint32(gen.AbiMbufFlagsM_PFDESC)
 	MPfflow       = uint32(gen.AbiMbufFlagsM_PFFLOW)
+	MPfnew        = uint32(gen.AbiMbufFlagsM_PFNEW)
 )
 
 const (

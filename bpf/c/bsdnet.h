@@ -340,6 +340,7 @@ enum mbuf_flags {
 	M_ATOMIC = 1 << 14,	/* IPv6, with a fragment header and yet whole */
 	M_PFDESC = 1 << 15,	/* pf_pd still describes it, as it came in */
 	M_PFFLOW = 1 << 16,	/* and its state wants nothing but to let it pass */
+	M_PFNEW = 1 << 17,	/* no state was found for it as it came in */
 };
 
 /* The scrub rule that matched a packet. */

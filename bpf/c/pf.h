@@ -102,7 +102,7 @@ inline_always __u32 pf_search(const struct pf_state_head *head, const struct mbu
 			return slot;
 		pf_rehash(head, pd, true);
 	}
-	slot = pf_find(pd, 0, pd->dir, pd->proto, pd->hash);
+	slot = m->flags & M_PFNEW ? PF_NOSLOT : pf_find(pd, 0, pd->dir, pd->proto, pd->hash);
 	if (described && slot != PF_NOSLOT)
 		pf_link(m->pf_slot, slot);
 	return slot;
@@ -121,6 +121,7 @@ STAGE(pf_test)
 	if (!m || !pd || !set || !head)
 		return drop(REASON_MBUF);
 	ifp = ifnet_slot(m->dir == PFIL_IN ? m->rcvif : m->ifp);
+	m->flags &= ~M_PFNEW;
 	if (ifp && (ifp->if_flags & IFNET_PFSKIP)) {
 		m->flags &= ~(M_PFDESC | M_PFFLOW);
 		pfil_continue(ctx, m);

@@ -169,7 +169,7 @@ inline_always bool pf_flow_hop(ctx_t *ctx, const struct mbuf *m)
 }
 
 /* pf_flow_of: the flow of the packet in pd, if it is the way that it would go now; version is what it was read at. */
-inline_always const struct pf_flow *pf_flow_of(const struct mbuf *m, struct pf_pdesc *pd, const struct config *cfg,
+inline_always const struct pf_flow *pf_flow_of(struct mbuf *m, struct pf_pdesc *pd, const struct config *cfg,
 					       const struct pf_state_head *head, __u32 *version)
 {
 	const struct pf_flow *f;
@@ -178,7 +178,11 @@ inline_always const struct pf_flow *pf_flow_of(const struct mbuf *m, struct pf_p
 
 	pd->hash = pf_hash(pd->addr, pd->port, pd->proto, pd->af, head->seed);
 	slot = pf_find(pd, 0, PFIL_IN, pd->proto, pd->hash);
-	key = slot == PF_NOSLOT ? NULL : pf_state_slot(slot);
+	if (slot == PF_NOSLOT) {
+		m->flags |= M_PFNEW;
+		return NULL;
+	}
+	key = pf_state_slot(slot);
 	if (!key)
 		return NULL;
 	f = &key->flow;

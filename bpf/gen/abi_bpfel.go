@@ -201,6 +201,7 @@ const (
 	AbiMbufFlagsM_ATOMIC        AbiMbufFlags = 16384
 	AbiMbufFlagsM_PFDESC        AbiMbufFlags = 32768
 	AbiMbufFlagsM_PFFLOW        AbiMbufFlags = 65536
+	AbiMbufFlagsM_PFNEW         AbiMbufFlags = 131072
 )
 
 type AbiNd6Key struct {

@@ -140,7 +140,7 @@ func classify(t *testing.T, line *lab.Line, bsdnet string, filters []Filter) cla
 		var best time.Duration
 		var verdict uint32
 		err := line.Router.Do(func() error {
-			for range 7 {
+			for range 21 {
 				options := &ebpf.RunOptions{Data: make([]byte, 64), DataOut: make([]byte, 512), Repeat: repeat,
 					Context: &xdpMD{dataEnd: 64, ingressIfindex: uint32(index)}}
 				start := time.Now()
