@@ -195,6 +195,21 @@ func classify(t *testing.T, line *lab.Line, bsdnet string, filters []Filter) cla
 	return classified{float64(with-without) / repeat, float64(without) / repeat}
 }
 
+// receiving makes the devices of a line take frames that are redirected to them.
+func receiving(t *testing.T, line *lab.Line) {
+	t.Helper()
+	for _, device := range []string{"em0", "em1"} {
+		if err := line.Router.Offloads(device, true, "gro"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, host := range []*lab.Host{line.Left, line.Right} {
+		if err := host.Offloads("em0", true, "gro"); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // TestBenchClassify measures every published rule set there is.
 func TestBenchClassify(t *testing.T) {
 	sets, _ := filepath.Glob(filepath.Join(fixtures, "*.gz"))
@@ -210,11 +225,7 @@ func TestBenchClassify(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { line.Close() })
-	for _, device := range []string{"em0", "em1"} {
-		if err := line.Router.Offloads(device, true, "gro"); err != nil {
-			t.Fatal(err)
-		}
-	}
+	receiving(t, line)
 	load(t, line.Router, "--mode", "xdp")
 	line.Router.MustRun(t, bsdnet, "route", "-q", "add", "default", "198.51.100.2")
 	line.Router.MustRun(t, "ping", "-c", "1", "198.51.100.2")

@@ -85,11 +85,7 @@ func TestBenchStateCost(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { line.Close() })
-	for _, device := range []string{"em0", "em1"} {
-		if err := line.Router.Offloads(device, true, "gro"); err != nil {
-			t.Fatal(err)
-		}
-	}
+	receiving(t, line)
 	load(t, line.Router, "--mode", "xdp")
 	line.Router.MustRun(t, "ping", "-c", "1", "198.51.100.2")
 	dst, err := line.Router.Lladdr("em0")
