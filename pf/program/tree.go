@@ -220,7 +220,7 @@ func (p *Program) trees(rules []bpf.PFRule, line uint32, first bool, ext func(li
 			for part, members := range parts {
 				if len(members) > 0 {
 					roots[row].Rank[part] = members[0].Skip
-					growing.Go(func() { grown[row][part] = grow(members, everything(), 0) })
+					growing.Go(func() { grown[row][part] = new(edges).grow(members, everything(), 0) })
 				}
 			}
 		}
@@ -242,16 +242,16 @@ func (p *Program) trees(rules []bpf.PFRule, line uint32, first bool, ext func(li
 }
 
 // grow builds a subtree.
-func grow(rules []*treeRule, space box, depth int) *node {
+func (e *edges) grow(rules []*treeRule, space box, depth int) *node {
 	rules = visible(rules, &space)
 	if len(rules) > leafRules && depth < treeDepth {
-		if word, threshold, ok := choose(rules, &space); ok {
+		if word, threshold, ok := e.choose(rules, &space); ok {
 			left, right := space, space
 			left.high[word], right.low[word] = threshold, threshold+1
 			return &node{
 				word: word, threshold: threshold,
-				left:  grow(within(rules, &left), left, depth+1),
-				right: grow(within(rules, &right), right, depth+1),
+				left:  e.grow(within(rules, &left), left, depth+1),
+				right: e.grow(within(rules, &right), right, depth+1),
 			}
 		}
 	}
@@ -282,43 +282,76 @@ func within(rules []*treeRule, space *box) []*treeRule {
 	return inside
 }
 
-// cuts is how many edges are tried of each word.
-const cuts = 12
+const (
+	// cuts is how many edges are tried of each word, twice as many at most.
+	cuts = 12
+	// sampled is how many rules' edges are looked at to find them.
+	sampled = 512
+)
+
+// edges are those at which a word is tried to be cut, in order, and what a cut
+// at each would do.
+type edges struct {
+	all   []uint32
+	tried []uint32
+	left  [2*cuts + 2]int // rules that begin at or before the edge
+	right [2*cuts + 2]int // rules that end behind it
+}
+
+// pick chooses edges of a word, evenly spread among those of the rules.
+func (e *edges) pick(rules []*treeRule, w uint32, space *box) {
+	e.all, e.tried = e.all[:0], e.tried[:0]
+	for i := 0; i < len(rules); i += 1 + len(rules)/sampled {
+		if r := rules[i]; r.high[w] < space.high[w] {
+			e.all = append(e.all, r.high[w])
+		}
+		if r := rules[i]; r.low[w] > space.low[w] {
+			e.all = append(e.all, r.low[w]-1)
+		}
+	}
+	slices.Sort(e.all)
+	e.all = slices.Compact(e.all)
+	step := max(1, len(e.all)/cuts)
+	for i := step / 2; i < len(e.all); i += step {
+		if e.all[i] != ^uint32(0) {
+			e.tried = append(e.tried, e.all[i])
+		}
+	}
+}
+
+// count finds how many rules there would be on either side of each edge.
+func (e *edges) count(rules []*treeRule, w uint32) {
+	clear(e.left[:])
+	clear(e.right[:])
+	for _, r := range rules {
+		begin, _ := slices.BinarySearch(e.tried, r.low[w])
+		end, _ := slices.BinarySearch(e.tried, r.high[w])
+		e.left[begin]++
+		e.right[end]++
+	}
+	for i := 1; i <= len(e.tried); i++ {
+		e.left[i] += e.left[i-1]
+	}
+	// What ends at or before an edge is not right of it.
+	ended := 0
+	for i := range e.tried {
+		ended += e.right[i]
+		e.right[i] = len(rules) - ended
+	}
+}
 
 // choose finds the cut that leaves the fewest rules on the fuller side without
 // doubling too many. Not ok: no cut helps.
-func choose(rules []*treeRule, space *box) (word, threshold uint32, ok bool) {
+func (e *edges) choose(rules []*treeRule, space *box) (word, threshold uint32, ok bool) {
 	best := math.Inf(1)
-	edges := make([]uint32, 0, 2*len(rules))
-	lows, highs := make([]uint32, len(rules)), make([]uint32, len(rules))
 	for w := range uint32(treeWords) {
-		edges = edges[:0]
-		for i, r := range rules {
-			lows[i], highs[i] = r.low[w], r.high[w]
-			if highs[i] < space.high[w] {
-				edges = append(edges, highs[i])
-			}
-			if lows[i] > space.low[w] {
-				edges = append(edges, lows[i]-1)
-			}
-		}
-		if len(edges) == 0 {
+		e.pick(rules, w, space)
+		if len(e.tried) == 0 {
 			continue
 		}
-		slices.Sort(edges)
-		edges = slices.Compact(edges)
-		slices.Sort(lows)
-		slices.Sort(highs)
-		step := max(1, len(edges)/cuts)
-		for e := step / 2; e < len(edges); e += step {
-			edge := edges[e]
-			// left are those that begin at or before the edge, right those that end behind it.
-			left, _ := slices.BinarySearch(lows, edge+1)
-			before, _ := slices.BinarySearch(highs, edge+1)
-			right := len(rules) - before
-			if edge == ^uint32(0) {
-				continue
-			}
+		e.count(rules, w)
+		for i, edge := range e.tried {
+			left, right := e.left[i], e.right[i]
 			if max(left, right) == len(rules) {
 				continue // one side would be as full as before
 			}
