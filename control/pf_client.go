@@ -12,7 +12,6 @@ import (
 	"github.com/bsdnet/bsdnet/pf/conf"
 	"github.com/bsdnet/bsdnet/pf/pfctl"
 	"github.com/bsdnet/bsdnet/pf/pflog"
-	"github.com/bsdnet/bsdnet/pf/program"
 )
 
 // PF is the running pf behind the control socket; it implements pfctl.Engine.
@@ -68,14 +67,11 @@ func (p *PF) Enable(ctx context.Context) error { return p.enable(ctx, "pf/enable
 // Disable implements pfctl.Engine.
 func (p *PF) Disable(ctx context.Context) error { return p.enable(ctx, "pf/disable") }
 
-// Load implements pfctl.Engine. Rulesets travel as the text that they print
-// as, which means the same.
+// Load implements pfctl.Engine. Rulesets, all of which can be enforced, travel
+// as the text that they print as, which means the same.
 func (p *PF) Load(ctx context.Context, r pfctl.LoadRequest) error {
 	load := PFLoad{Merge: r.Merge}
 	for _, rs := range r.Rulesets {
-		if errs := program.Unenforced(rs); len(errs) > 0 {
-			return errors.Join(errs...)
-		}
 		source, err := sourceOf(rs, r.Sections)
 		if err != nil {
 			return err
