@@ -11,6 +11,8 @@ type Configuration = gen.AbiConfiguration
 type Nexthop = gen.AbiNexthop
 type RtKey = gen.AbiRtKey
 type RtKey6 = gen.AbiRtKey6
+type Fib = gen.AbiFib
+type FibBlock = gen.AbiFibBlock
 type Ipflow = gen.AbiIpflow
 type ARPKey = gen.AbiArpKey
 type Nd6Key = gen.AbiNd6Key
@@ -281,6 +283,31 @@ const (
 	NexthopMulticast = uint32(gen.AbiNexthopFlagsNEXTHOP_MULTICAST)
 	NexthopDynamic   = uint32(gen.AbiNexthopFlagsNEXTHOP_DYNAMIC)
 	NexthopDefault   = uint32(gen.AbiNexthopFlagsNEXTHOP_DEFAULT)
+)
+
+const (
+	Fibs          = uint32(gen.AbiFibLimitsFIBS)
+	FibTables     = uint32(gen.AbiFibLimitsFIB_TABLES)
+	FibBlockWords = uint32(gen.AbiFibLimitsFIB_BLOCK_WORDS)
+)
+
+const (
+	FibLpmTrie = uint32(gen.AbiFibAlgoFIB_LPM_TRIE)
+	FibDxr     = uint32(gen.AbiFibAlgoFIB_DXR)
+	FibDir248  = uint32(gen.AbiFibAlgoFIB_DIR248)
+	FibDxr6    = uint32(gen.AbiFibAlgoFIB_DXR6)
+	FibMtrie6  = uint32(gen.AbiFibAlgoFIB_MTRIE6)
+)
+
+const (
+	FibPointer = uint32(gen.AbiFibWordFIB_POINTER)
+)
+
+const (
+	FibAlgoMask     = uint32(gen.AbiFibHeadFIB_ALGO_MASK)
+	FibSlotShift    = uint32(gen.AbiFibHeadFIB_SLOT_SHIFT)
+	FibSlotMask     = uint32(gen.AbiFibHeadFIB_SLOT_MASK)
+	FibDefaultShift = uint32(gen.AbiFibHeadFIB_DEFAULT_SHIFT)
 )
 
 const (

@@ -205,7 +205,7 @@ func (d *Daemon) start(ctx context.Context, request LoadRequest, fresh bool) (*L
 		return nil, fmt.Errorf("adopt clones: %w", err)
 	}
 	d.route, err = route.New(d.ifnet, route.Maps{
-		Inet: d.dp.Maps["rt_inet"], Inet6: d.dp.Maps["rt_inet6"], Nexthop: d.dp.Maps["nexthop"],
+		Inet: d.dp.Maps["rt_inet"], Inet6: d.dp.Maps["rt_inet6"], Fibs: d.dp.Maps["fibs"], Tables: d.dp.Maps["fib_tables"], Nexthop: d.dp.Maps["nexthop"],
 		Arp: d.dp.Maps["arp"], Nd6: d.dp.Maps["nd6"], Generation: d.config.FIBGeneration(),
 	}, route.Options{Log: d.log})
 	if err != nil {

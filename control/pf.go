@@ -13,6 +13,7 @@ import (
 	"github.com/bsdnet/bsdnet/pf/conf"
 	"github.com/bsdnet/bsdnet/pf/engine"
 	"github.com/bsdnet/bsdnet/pfil"
+	"github.com/bsdnet/bsdnet/route/api"
 )
 
 // filter is pf of an instance.
@@ -227,9 +228,9 @@ func (f *filter) interfaceTable() *conf.InterfaceTable {
 // group egress.
 func (f *filter) updateEgress() {
 	var indexes []int
-	for name, key := range map[string]any{"rt_inet": bpf.RtKey{}, "rt_inet6": bpf.RtKey6{}} {
-		var number uint32
-		if f.daemon.dp.Maps[name].Lookup(key, &number) != nil {
+	for _, family := range []api.Family{api.Inet, api.Inet6} {
+		number, ok := f.daemon.route.DefaultNexthop(family)
+		if !ok {
 			continue
 		}
 		var hop bpf.Nexthop

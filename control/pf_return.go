@@ -55,7 +55,7 @@ func (s *slowPath) address(h *bpf.NetisrHeader, frame []byte) bool {
 		h.Resume = uint8(bpf.ResumeLocal)
 		return true
 	}
-	number, ok := s.lookup(to)
+	number, ok := s.daemon.route.Lookup(to)
 	if !ok {
 		return false
 	}

@@ -10,8 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/cilium/ebpf"
-
 	"github.com/bsdnet/bsdnet/bpf"
 	"github.com/bsdnet/bsdnet/ifnet"
 	"github.com/bsdnet/bsdnet/loader"
@@ -198,23 +196,9 @@ func (s *slowPath) neighbour(event route.NeighbourEvent) {
 	s.stack.NeighbourChanged(event.Ifslot, event.Addr, state)
 }
 
-// lookup returns the number of the next hop that the data path would take.
-func (s *slowPath) lookup(destination netip.Addr) (number uint32, ok bool) {
-	var err error
-	if destination.Is4() {
-		err = s.daemon.dp.Maps["rt_inet"].Lookup(bpf.RtKey{Prefixlen: 32, Dst: destination.As4()}, &number)
-	} else {
-		err = s.daemon.dp.Maps["rt_inet6"].Lookup(bpf.RtKey6{Prefixlen: 128, Dst: destination.As16()}, &number)
-	}
-	if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-		s.daemon.log.Error("route look-up", "destination", destination, "err", err)
-	}
-	return number, err == nil
-}
-
 // Route implements slowpath.Routes: the interface that the data path would take.
 func (s *slowPath) Route(destination netip.Addr) (slot uint32, ok bool) {
-	number, ok := s.lookup(destination)
+	number, ok := s.daemon.route.Lookup(destination)
 	if !ok {
 		return 0, false
 	}

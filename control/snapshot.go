@@ -33,7 +33,7 @@ func (d *Daemon) snapshot(ctx context.Context) (*snapshot, error) {
 	d.pf.mu.Unlock()
 	for name, node := range d.sysctlNodes() {
 		if node.set != nil {
-			s.Sysctl[name] = node.get(d)
+			s.Sysctl[name] = node.saved(d)
 		}
 	}
 	var err error
@@ -60,7 +60,7 @@ func (d *Daemon) goBack(ctx context.Context, s *snapshot) error {
 	set := maps.Clone(s.Sysctl)
 	maps.DeleteFunc(set, func(name, value string) bool {
 		node, ok := nodes[name]
-		return !ok || node.get(d) == value
+		return !ok || node.saved(d) == value
 	})
 	if len(set) > 0 {
 		_, err := d.Sysctl(SysctlRequest{Set: set})

@@ -15,6 +15,15 @@ type sysctlNode struct {
 	description string
 	get         func(*Daemon) string
 	set         func(*Daemon, string) error // nil: read-only
+	save        func(*Daemon) string        // what to set again later, nil: what get says
+}
+
+// saved is what to set to have the variable as it is now.
+func (n sysctlNode) saved(d *Daemon) string {
+	if n.save != nil {
+		return n.save(d)
+	}
+	return n.get(d)
 }
 
 // flagNode is a variable that is a bit of the configuration.
@@ -97,7 +106,7 @@ func (d *Daemon) Sysctl(request SysctlRequest) ([]SysctlValue, error) {
 		if d.record.Sysctl == nil {
 			d.record.Sysctl = make(map[string]string)
 		}
-		d.record.Sysctl[name] = node.get(d)
+		d.record.Sysctl[name] = node.saved(d)
 		err := d.instance.writeRecord(d.record)
 		d.mu.Unlock()
 		if err != nil {
@@ -138,6 +147,7 @@ func (d *Daemon) restoreSysctl() {
 
 func (d *Daemon) sysctlNodes() map[string]sysctlNode {
 	nodes := maps.Clone(sysctlNodes)
+	maps.Copy(nodes, routeSysctlNodes())
 	if d.slow != nil {
 		maps.Copy(nodes, d.slow.sysctlNodes())
 	}

@@ -37,7 +37,7 @@ func Unload(instance Instance) error {
 func (i Instance) releaseGateways() error {
 	var maps route.Maps
 	for name, m := range map[string]**ebpf.Map{
-		"rt_inet": &maps.Inet, "rt_inet6": &maps.Inet6, "nexthop": &maps.Nexthop, "arp": &maps.Arp, "nd6": &maps.Nd6,
+		"rt_inet": &maps.Inet, "rt_inet6": &maps.Inet6, "fibs": &maps.Fibs, "fib_tables": &maps.Tables, "nexthop": &maps.Nexthop, "arp": &maps.Arp, "nd6": &maps.Nd6,
 	} {
 		pinned, err := ebpf.LoadPinnedMap(filepath.Join(i.PinDir(), "maps", name), nil)
 		if errors.Is(err, os.ErrNotExist) {

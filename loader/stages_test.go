@@ -195,9 +195,9 @@ func (r *router) fill() error {
 
 func (r *router) route(prefix netip.Prefix, number uint32) error {
 	if prefix.Addr().Is4() {
-		return r.dp.Maps["rt_inet"].Put(bpf.RtKey{Prefixlen: uint32(prefix.Bits()), Dst: prefix.Addr().As4()}, number)
+		return r.dp.Maps["rt_inet"].Put(bpf.RtKey{Prefixlen: uint32(32 + prefix.Bits()), Dst: prefix.Addr().As4()}, number)
 	}
-	return r.dp.Maps["rt_inet6"].Put(bpf.RtKey6{Prefixlen: uint32(prefix.Bits()), Dst: prefix.Addr().As16()}, number)
+	return r.dp.Maps["rt_inet6"].Put(bpf.RtKey6{Prefixlen: uint32(32 + prefix.Bits()), Dst: prefix.Addr().As16()}, number)
 }
 
 func swap16(v uint16) uint16 { return v<<8 | v>>8 }

@@ -2,6 +2,7 @@ package route
 
 import (
 	"errors"
+	"iter"
 	"maps"
 	"net/netip"
 	"sync"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/bsdnet/bsdnet/bpf"
 	"github.com/bsdnet/bsdnet/ifnet"
+	"github.com/bsdnet/bsdnet/route/fibalgo"
 )
 
 // memoryPath is a dataPath that checks what the data path relies on: a next
@@ -53,7 +55,24 @@ func (m *memoryPath) setRoutes(writes []routeWrite) (int, error) {
 	return len(writes), nil
 }
 
-func (m *memoryPath) deleteRoute(dst netip.Prefix) error {
+func (m *memoryPath) plan(bool) (*fibalgo.Plan, bool) { return nil, true }
+func (m *memoryPath) memory(bool) int                 { return 0 }
+func (m *memoryPath) reclaim() error                  { return nil }
+
+func (m *memoryPath) compile(bool, *fibalgo.Plan, int, iter.Seq2[netip.Prefix, uint32]) error {
+	return errRefused
+}
+
+func (m *memoryPath) lookup(addr netip.Addr) (number uint32, ok bool) {
+	for bits := addr.BitLen(); bits >= 0; bits-- {
+		if dst, err := addr.Prefix(bits); err == nil && m.fib[dst] != 0 {
+			return m.fib[dst], true
+		}
+	}
+	return 0, false
+}
+
+func (m *memoryPath) deleteRoute(dst netip.Prefix, _ func() (int, uint32)) error {
 	delete(m.fib, dst)
 	m.writes++
 	return nil

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/netip"
 	"time"
+
+	"github.com/bsdnet/bsdnet/route/fibalgo"
 )
 
 // fib is the forwarding table: the routes of the data path with their next
@@ -13,7 +15,11 @@ type fib struct {
 	path     dataPath
 	nexthops *nexthopTable
 	routes   map[netip.Prefix]*nexthop
+	lengths  [2][129]int    // number of routes by prefix length; IPv4, IPv6
+	count    [2]int         // number of routes
+	forced   [2]*algorithm  // set by hand, nil: by size
 	strange  []netip.Prefix // taken over with a next hop that makes no sense
+	held     []*nexthop     // by the compiled tables of a daemon before this one
 }
 
 func newFib(path dataPath, now func() time.Time) *fib {
@@ -26,13 +32,63 @@ func newFib(path dataPath, now func() time.Time) *fib {
 
 // adopt reads what a previous daemon left in the maps.
 func (f *fib) adopt() error {
+	for _, inet := range []bool{true, false} {
+		if _, known := f.path.plan(inet); !known {
+			f.hold()
+			break
+		}
+	}
 	return f.path.routes(func(dst netip.Prefix, number uint32) {
 		if number == 0 || number >= f.path.nexthops() {
 			f.strange = append(f.strange, dst)
 			return
 		}
-		f.routes[dst] = f.nexthops.adopt(number)
+		f.note(dst, f.nexthops.adopt(number))
 	})
+}
+
+// hold keeps all next hops as they are, since compiled tables that cannot be
+// read back may lead to any of them.
+func (f *fib) hold() {
+	for number := uint32(1); number < f.path.nexthops(); number++ {
+		if f.path.nexthop(number).Flags != 0 {
+			f.held = append(f.held, f.nexthops.adopt(number))
+		}
+	}
+}
+
+// letGo ends hold when no such table is left.
+func (f *fib) letGo() {
+	for _, inet := range []bool{true, false} {
+		if _, known := f.path.plan(inet); !known {
+			return
+		}
+	}
+	for _, nh := range f.held {
+		f.nexthops.release(nh)
+	}
+	f.held = nil
+}
+
+// note enters what has been written, nil for what has been deleted, and returns
+// what was there.
+func (f *fib) note(dst netip.Prefix, nh *nexthop) (old *nexthop) {
+	old = f.routes[dst]
+	family := familyIndex(dst.Addr())
+	switch {
+	case nh == nil && old != nil:
+		delete(f.routes, dst)
+		f.lengths[family][dst.Bits()]--
+		f.count[family]--
+		return old
+	case nh == nil:
+		return nil
+	case old == nil:
+		f.lengths[family][dst.Bits()]++
+		f.count[family]++
+	}
+	f.routes[dst] = nh
+	return old
 }
 
 // fibChange asks for one route: to be set to a next hop, or deleted.
@@ -49,11 +105,16 @@ func (f *fib) commit(changes []fibChange) error {
 	var errs []error
 	writes := make([]routeWrite, 0, len(changes))
 	hops := make([]*nexthop, 0, len(changes))
+	var grow [2]int
 	for _, c := range changes {
+		old := f.routes[c.dst]
 		if c.delete {
+			if old != nil {
+				grow[familyIndex(c.dst.Addr())]--
+			}
 			continue
 		}
-		if old, ok := f.routes[c.dst]; ok && old.key == c.key && f.nexthops.byKey[c.key] == old {
+		if old != nil && old.key == c.key && f.nexthops.byKey[c.key] == old {
 			continue
 		}
 		nh, err := f.nexthops.acquire(c.key)
@@ -61,38 +122,105 @@ func (f *fib) commit(changes []fibChange) error {
 			errs = append(errs, fmt.Errorf("set route to %s: %w", c.dst, err))
 			continue
 		}
+		if old == nil {
+			grow[familyIndex(c.dst.Addr())]++
+		}
 		writes = append(writes, routeWrite{c.dst, nh.number})
 		hops = append(hops, nh)
 	}
-	for done := 0; done < len(writes); {
-		n, err := f.path.setRoutes(writes[done:])
-		for i := done; i < done+n; i++ {
-			old := f.routes[writes[i].dst]
-			f.routes[writes[i].dst] = hops[i]
-			if old != nil {
+	for family := range f.count {
+		if f.recompile(family, f.count[family]+grow[family], len(writes)) {
+			var err error
+			writes, hops, err = f.compileWith(family, f.choose(family, f.count[family]+grow[family]), writes, hops, changes)
+			errs = append(errs, err)
+		}
+	}
+	errs = append(errs, f.set(writes, hops), f.delete(changes))
+	return errors.Join(errs...)
+}
+
+// set carries out the writes of a commit.
+func (f *fib) set(writes []routeWrite, hops []*nexthop) error {
+	var errs []error
+	for len(writes) > 0 {
+		n, err := f.path.setRoutes(writes)
+		for i := range n {
+			if old := f.note(writes[i].dst, hops[i]); old != nil {
 				f.nexthops.release(old)
 			}
 		}
-		done += n
-		if err != nil {
+		writes, hops = writes[n:], hops[n:]
+		switch {
+		case errors.Is(err, fibalgo.ErrFull):
+			family := familyIndex(writes[0].dst.Addr())
+			if writes, hops, err = f.compileWith(family, f.choose(family, f.count[family]), writes, hops, nil); err != nil {
+				// The rest of the family has no table to be written to.
+				errs = append(errs, err)
+				writes, hops = f.without(family, writes, hops)
+			}
+		case err != nil:
 			errs = append(errs, err)
-			f.nexthops.release(hops[done])
-			done++ // skip the one that failed
+			f.nexthops.release(hops[0])
+			writes, hops = writes[1:], hops[1:] // skip the one that failed
 		}
 	}
+	return errors.Join(errs...)
+}
+
+// without gives the writes of a family up.
+func (f *fib) without(family int, writes []routeWrite, hops []*nexthop) (rest []routeWrite, restHops []*nexthop) {
+	for i, w := range writes {
+		if familyIndex(w.dst.Addr()) == family {
+			f.nexthops.release(hops[i])
+			continue
+		}
+		rest, restHops = append(rest, w), append(restHops, hops[i])
+	}
+	return rest, restHops
+}
+
+// delete carries out the deletions of a commit.
+func (f *fib) delete(changes []fibChange) error {
+	var errs []error
 	for _, c := range changes {
 		old, ok := f.routes[c.dst]
 		if !c.delete || !ok {
 			continue
 		}
-		if err := f.path.deleteRoute(c.dst); err != nil {
+		err := f.path.deleteRoute(c.dst, func() (int, uint32) { return f.cover(c.dst) })
+		if errors.Is(err, fibalgo.ErrFull) {
+			family := familyIndex(c.dst.Addr())
+			_, _, err = f.compileWith(family, f.choose(family, f.count[family]), nil, nil, []fibChange{c})
 			errs = append(errs, err)
 			continue
 		}
-		delete(f.routes, c.dst)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		f.note(c.dst, nil)
 		f.nexthops.release(old)
 	}
 	return errors.Join(errs...)
+}
+
+// cover returns the longest prefix that is shorter than dst and holds it, but
+// for the default route, and its next hop.
+func (f *fib) cover(dst netip.Prefix) (bits int, number uint32) {
+	lengths := &f.lengths[familyIndex(dst.Addr())]
+	for bits := dst.Bits() - 1; bits > 0; bits-- {
+		if lengths[bits] == 0 {
+			continue
+		}
+		shorter, err := dst.Addr().Prefix(bits)
+		if err != nil {
+			return 0, 0
+		}
+		if nh, ok := f.routes[shorter]; ok {
+			return bits, nh.number
+		}
+	}
+	return 0, 0
 }
 
 // reconcile makes the maps hold exactly the wanted routes: adds what is
@@ -111,10 +239,11 @@ func (f *fib) reconcile(wanted map[netip.Prefix]nexthopKey) error {
 	errs := []error{f.commit(changes)}
 	for _, dst := range f.strange {
 		if _, ok := wanted[dst]; !ok {
-			errs = append(errs, f.path.deleteRoute(dst))
+			errs = append(errs, f.path.deleteRoute(dst, func() (int, uint32) { return f.cover(dst) }))
 		}
 	}
 	f.strange = nil
+	f.letGo()
 	return errors.Join(errs...)
 }
 

@@ -28,7 +28,7 @@ func TestNexthopLayout(t *testing.T) {
 	if unsafe.Sizeof(bpf.Nexthop{}) != 64 || nexthopLladdr != 32 || unsafe.Offsetof(bpf.Nexthop{}.State) != 38 {
 		t.Errorf("size %d, lladdr at %d, state at %d", unsafe.Sizeof(bpf.Nexthop{}), nexthopLladdr, unsafe.Offsetof(bpf.Nexthop{}.State))
 	}
-	if unsafe.Sizeof(bpf.RtKey{}) != 8 || unsafe.Sizeof(bpf.RtKey6{}) != 20 {
+	if unsafe.Sizeof(bpf.RtKey{}) != 12 || unsafe.Sizeof(bpf.RtKey6{}) != 24 {
 		t.Error("keys have padding")
 	}
 	ll := bpf.Llentry{Lladdr: [6]byte{1, 2, 3, 4, 5, 6}, State: uint16(bpf.NeighbourValid)}

@@ -271,6 +271,9 @@ func (t *Table) linkGone(index int) {
 
 // tick does what is due every second.
 func (t *Table) tick() {
+	if err := t.path.reclaim(); err != nil {
+		t.log.Warn("reclaiming memory of routing tables failed", "error", err)
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.fib.nexthops.sweep()

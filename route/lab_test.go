@@ -155,10 +155,15 @@ func newMaps(t testing.TB, routes uint32) Maps {
 		return m
 	}
 	return Maps{
-		Inet: newMap(ebpf.MapSpec{Name: "inet", Type: ebpf.LPMTrie, KeySize: 8, ValueSize: 4,
+		Inet: newMap(ebpf.MapSpec{Name: "inet", Type: ebpf.LPMTrie, KeySize: 12, ValueSize: 4,
 			MaxEntries: routes, Flags: unix.BPF_F_NO_PREALLOC}),
-		Inet6: newMap(ebpf.MapSpec{Name: "inet6", Type: ebpf.LPMTrie, KeySize: 20, ValueSize: 4,
+		Inet6: newMap(ebpf.MapSpec{Name: "inet6", Type: ebpf.LPMTrie, KeySize: 24, ValueSize: 4,
 			MaxEntries: routes, Flags: unix.BPF_F_NO_PREALLOC}),
+		Fibs: newMap(ebpf.MapSpec{Name: "fibs", Type: ebpf.Array, KeySize: 4, ValueSize: 64,
+			MaxEntries: bpf.Fibs, Flags: unix.BPF_F_MMAPABLE}),
+		Tables: newMap(ebpf.MapSpec{Name: "fib_tables", Type: ebpf.ArrayOfMaps, KeySize: 4, MaxEntries: bpf.FibTables,
+			InnerMap: &ebpf.MapSpec{Type: ebpf.Array, KeySize: 4, ValueSize: uint32(blockSize), MaxEntries: 1,
+				Flags: unix.BPF_F_MMAPABLE | innerMap}}),
 		Nexthop: newMap(ebpf.MapSpec{Name: "nexthop", Type: ebpf.Array, KeySize: 4, ValueSize: 64,
 			MaxEntries: bpf.Nexthops, Flags: unix.BPF_F_MMAPABLE}),
 		Arp: newMap(ebpf.MapSpec{Name: "arp", Type: ebpf.Hash, KeySize: 8, ValueSize: 8,
@@ -186,16 +191,25 @@ func (l *lab) route(addr string) (bpf.Nexthop, bool) {
 
 func lookupMap(t testing.TB, maps Maps, a netip.Addr) (number uint32, ok bool) {
 	t.Helper()
-	var err error
-	if a.Is4() {
-		err = maps.Inet.Lookup(&bpf.RtKey{Prefixlen: 32, Dst: a.As4()}, &number)
-	} else {
-		err = maps.Inet6.Lookup(&bpf.RtKey6{Prefixlen: 128, Dst: a.As16()}, &number)
-	}
+	r, err := newRouteMaps(maps)
 	if err != nil {
-		return 0, false
+		t.Fatal(err)
 	}
-	return number, true
+	defer r.close()
+	c := *r.family(a.Is4())
+	if c == nil {
+		return r.trie.lookup(a)
+	}
+	if c.m, err = r.tableMap(c.slot); err != nil {
+		t.Fatal(err)
+	}
+	if c.bytes, err = unix.Mmap(c.m.FD(), 0, int(c.m.MaxEntries())*blockSize, unix.PROT_READ, unix.MAP_SHARED); err != nil {
+		t.Fatal(err)
+	}
+	if number = c.plan.Lookup(c.words(), a); number == 0 {
+		number = uint32(*r.head(a.Is4()) >> bpf.FibDefaultShift)
+	}
+	return number, number != 0
 }
 
 // says describes what the data path would do with a packet to an address.

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"iter"
 	"net/netip"
 	"sync/atomic"
 	"unsafe"
@@ -12,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/bsdnet/bsdnet/bpf"
+	"github.com/bsdnet/bsdnet/route/fibalgo"
 )
 
 // Maps are the maps of the data path that a Table fills. The loader makes and
@@ -19,6 +21,8 @@ import (
 type Maps struct {
 	Inet    *ebpf.Map // LPM trie: struct rt_key -> number of a next hop
 	Inet6   *ebpf.Map // LPM trie: struct rt_key6 -> number of a next hop
+	Fibs    *ebpf.Map // mmapable array of struct fib
+	Tables  *ebpf.Map // array of maps: compiled routing tables
 	Nexthop *ebpf.Map // mmapable array of struct nexthop
 	Arp     *ebpf.Map // hash: struct arp_key -> struct llentry
 	Nd6     *ebpf.Map // hash: struct nd6_key -> struct llentry
@@ -47,14 +51,44 @@ type routeWrite struct {
 	nexthop uint32
 }
 
+// routePath is the part of the dataPath that has the routes.
+type routePath interface {
+	// setRoutes makes routes point at next hops that are already written. It
+	// returns how many it did, in order, when one fails. With fibalgo.ErrFull
+	// the family is to be compiled anew.
+	setRoutes(writes []routeWrite) (int, error)
+
+	// deleteRoute deletes a route; cover finds the longest shorter prefix
+	// among those that remain and its next hop, 0 and 0 if there is none.
+	deleteRoute(dst netip.Prefix, cover func() (bits int, nexthop uint32)) error
+
+	// routes reads what is there of families that are not compiled.
+	routes(yield func(dst netip.Prefix, nexthop uint32)) error
+
+	// plan returns how the routes of a family are compiled, nil: not. With
+	// !known a daemon before this one compiled them, and they cannot be changed.
+	plan(inet bool) (plan *fibalgo.Plan, known bool)
+
+	// compile puts a table of n routes, which it may ask for more than once, in
+	// the place of what is there; plan is nil for the trie.
+	compile(inet bool, plan *fibalgo.Plan, n int, routes iter.Seq2[netip.Prefix, uint32]) error
+
+	// lookup finds the next hop of an address as the data path does.
+	lookup(addr netip.Addr) (nexthop uint32, ok bool)
+
+	// reclaim makes memory fit for use that changes have taken out of it. It
+	// may wait for the data path, and may be called at any time.
+	reclaim() error
+
+	// memory returns the bytes that a family's routes take where they are
+	// compiled.
+	memory(inet bool) int
+}
+
 // dataPath is what the Table needs of the maps. It is an interface so that
 // the Table can be tested without a kernel.
 type dataPath interface {
-	// setRoutes makes routes point at next hops that are already written. It
-	// returns how many it did, in order, when one fails.
-	setRoutes(writes []routeWrite) (int, error)
-	deleteRoute(dst netip.Prefix) error
-	routes(yield func(dst netip.Prefix, nexthop uint32)) error
+	routePath
 
 	// nexthop reads an entry, setNexthop writes one that no route points at,
 	// setLladdr changes link address and state of any entry at once.
@@ -72,8 +106,9 @@ type dataPath interface {
 
 // mapPath is the dataPath of the real maps.
 type mapPath struct {
-	maps   Maps
-	memory []byte // the nexthop map
+	*routeMaps
+	maps  Maps
+	array []byte // the nexthop map
 }
 
 const (
@@ -92,6 +127,8 @@ func newMapPath(maps Maps) (*mapPath, error) {
 	}{
 		{"inet", maps.Inet, ebpf.LPMTrie, unsafe.Sizeof(bpf.RtKey{}), 4},
 		{"inet6", maps.Inet6, ebpf.LPMTrie, unsafe.Sizeof(bpf.RtKey6{}), 4},
+		{"fibs", maps.Fibs, ebpf.Array, 4, unsafe.Sizeof(bpf.Fib{})},
+		{"tables", maps.Tables, ebpf.ArrayOfMaps, 4, 4},
 		{"nexthop", maps.Nexthop, ebpf.Array, 4, unsafe.Sizeof(bpf.Nexthop{})},
 		{"arp", maps.Arp, ebpf.Hash, unsafe.Sizeof(bpf.ARPKey{}), unsafe.Sizeof(bpf.Llentry{})},
 		{"nd6", maps.Nd6, ebpf.Hash, unsafe.Sizeof(bpf.Nd6Key{}), unsafe.Sizeof(bpf.Llentry{})},
@@ -110,120 +147,16 @@ func newMapPath(maps Maps) (*mapPath, error) {
 	if err != nil {
 		return nil, fmt.Errorf("map next hops into memory: %w", err)
 	}
-	return &mapPath{maps: maps, memory: memory}, nil
+	routes, err := newRouteMaps(maps)
+	if err != nil {
+		return nil, errors.Join(err, unix.Munmap(memory))
+	}
+	return &mapPath{routeMaps: routes, maps: maps, array: memory}, nil
 }
 
 func (p *mapPath) close() error {
-	if err := unix.Munmap(p.memory); err != nil {
-		return fmt.Errorf("unmap next hops: %w", err)
-	}
-	return nil
-}
-
-func rtKey(dst netip.Prefix) bpf.RtKey {
-	return bpf.RtKey{Prefixlen: uint32(dst.Bits()), Dst: dst.Addr().As4()}
-}
-
-func rtKey6(dst netip.Prefix) bpf.RtKey6 {
-	return bpf.RtKey6{Prefixlen: uint32(dst.Bits()), Dst: dst.Addr().As16()}
-}
-
-// batchMin is the number of writes from which one batched system call is
-// worth its set-up.
-const batchMin = 8
-
-func (p *mapPath) setRoutes(writes []routeWrite) (int, error) {
-	defer p.maps.changed()
-	for done := 0; done < len(writes); {
-		// Runs of one family keep the order, which is the caller's.
-		run := done + 1
-		for run < len(writes) && writes[run].dst.Addr().Is4() == writes[done].dst.Addr().Is4() {
-			run++
-		}
-		n, err := p.setRun(writes[done:run])
-		done += n
-		if err != nil {
-			return done, err
-		}
-	}
-	return len(writes), nil
-}
-
-func (p *mapPath) setRun(writes []routeWrite) (int, error) {
-	inet := writes[0].dst.Addr().Is4()
-	if len(writes) >= batchMin {
-		values := make([]uint32, len(writes))
-		var n int
-		var err error
-		if inet {
-			keys := make([]bpf.RtKey, len(writes))
-			for i, w := range writes {
-				keys[i], values[i] = rtKey(w.dst), w.nexthop
-			}
-			n, err = p.maps.Inet.BatchUpdate(keys, values, nil)
-		} else {
-			keys := make([]bpf.RtKey6, len(writes))
-			for i, w := range writes {
-				keys[i], values[i] = rtKey6(w.dst), w.nexthop
-			}
-			n, err = p.maps.Inet6.BatchUpdate(keys, values, nil)
-		}
-		if err == nil {
-			return len(writes), nil
-		}
-		if !errors.Is(err, ebpf.ErrNotSupported) {
-			return n, fmt.Errorf("set route to %s: %w", writes[min(n, len(writes)-1)].dst, err)
-		}
-	}
-	for i, w := range writes {
-		var err error
-		if inet {
-			key := rtKey(w.dst)
-			err = p.maps.Inet.Put(&key, &w.nexthop)
-		} else {
-			key := rtKey6(w.dst)
-			err = p.maps.Inet6.Put(&key, &w.nexthop)
-		}
-		if err != nil {
-			return i, fmt.Errorf("set route to %s: %w", w.dst, err)
-		}
-	}
-	return len(writes), nil
-}
-
-func (p *mapPath) deleteRoute(dst netip.Prefix) error {
-	defer p.maps.changed()
-	var err error
-	if dst.Addr().Is4() {
-		key := rtKey(dst)
-		err = p.maps.Inet.Delete(&key)
-	} else {
-		key := rtKey6(dst)
-		err = p.maps.Inet6.Delete(&key)
-	}
-	if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-		return fmt.Errorf("delete route to %s: %w", dst, err)
-	}
-	return nil
-}
-
-func (p *mapPath) routes(yield func(netip.Prefix, uint32)) error {
-	var number uint32
-	var key bpf.RtKey
-	inet := p.maps.Inet.Iterate()
-	for inet.Next(&key, &number) {
-		yield(netip.PrefixFrom(netip.AddrFrom4(key.Dst), int(key.Prefixlen)), number)
-	}
-	if err := inet.Err(); err != nil {
-		return fmt.Errorf("read routes: %w", err)
-	}
-	var key6 bpf.RtKey6
-	inet6 := p.maps.Inet6.Iterate()
-	for inet6.Next(&key6, &number) {
-		yield(netip.PrefixFrom(netip.AddrFrom16(key6.Dst), int(key6.Prefixlen)), number)
-	}
-	if err := inet6.Err(); err != nil {
-		return fmt.Errorf("read IPv6 routes: %w", err)
+	if err := errors.Join(unix.Munmap(p.array), p.routeMaps.close()); err != nil {
+		return fmt.Errorf("unmap routing tables: %w", err)
 	}
 	return nil
 }
@@ -233,7 +166,7 @@ func (p *mapPath) nexthops() uint32 { return p.maps.Nexthop.MaxEntries() }
 // words returns an entry of the nexthop map as the 64-bit words in which it
 // is written. The memory is page-aligned and entries are whole words.
 func (p *mapPath) words(number uint32) []uint64 {
-	entry := p.memory[int(number)*nexthopSize : (int(number)+1)*nexthopSize]
+	entry := p.array[int(number)*nexthopSize : (int(number)+1)*nexthopSize]
 	return unsafe.Slice((*uint64)(unsafe.Pointer(&entry[0])), nexthopSize/8)
 }
 

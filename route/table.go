@@ -71,6 +71,8 @@ const (
 type Stats struct {
 	Routes     int    `json:"routes"`       // prefixes in the RIB
 	Forwarding int    `json:"forwarding"`   // routes in the maps
+	Inet       Algo   `json:"inet"`         // how IPv4 destinations are looked up
+	Inet6      Algo   `json:"inet6"`        // and IPv6 ones
 	Nexthops   int    `json:"nexthops"`     // next hops in the maps
 	Neighbours int    `json:"neighbours"`   // entries in arp and nd6
 	Unmirrored int    `json:"unmirrored"`   // routes of bsdnet that Linux does not hold
@@ -432,6 +434,7 @@ func (t *Table) Stats() Stats {
 	s := t.stats
 	s.Routes = len(t.rib.nodes)
 	s.Forwarding = len(t.fib.routes)
+	s.Inet, s.Inet6 = t.fib.algo(0), t.fib.algo(1)
 	s.Nexthops = len(t.fib.nexthops.byNumber)
 	s.Neighbours = len(t.neighbours.written)
 	s.Skipped = t.skipped.Load()

@@ -26,6 +26,12 @@ struct {
 	struct config config;
 	struct configuration configuration;
 	struct nexthop nexthop;
+	enum fib_limits fib_limits;
+	enum fib_algo fib_algo;
+	enum fib_word fib_word;
+	enum fib_head fib_head;
+	struct fib fib;
+	struct fib_block fib_block;
 	struct rt_key rt_key;
 	struct rt_key6 rt_key6;
 	struct arp_key arp_key;

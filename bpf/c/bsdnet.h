@@ -14,7 +14,7 @@
  * pinned converts or refuses; it never guesses.
  */
 enum abi {
-	ABI_VERSION = 4,
+	ABI_VERSION = 5,
 };
 
 enum limits {
@@ -268,13 +268,62 @@ struct nexthop {
 
 /* Longest prefix match keys. Addresses in network order. */
 struct rt_key {
-	__u32 prefixlen;
+	__u32 prefixlen;	/* 32 and the bits of the prefix */
+	__be32 fib;
 	__u8 dst[4];
 };
 
 struct rt_key6 {
-	__u32 prefixlen;
+	__u32 prefixlen;	/* 32 and the bits of the prefix */
+	__be32 fib;
 	__u8 dst[16];
+};
+
+enum fib_limits {
+	FIBS = 256,		/* routing tables */
+	FIB_TABLES = 64,	/* compiled ones that there can be at a time */
+	FIB_BLOCK_WORDS = 8192,	/* words in a value of a compiled table */
+};
+
+/*
+ * How the routes of one family in one routing table are looked up. All but the
+ * trie are compiled into words of 32 bits, in an array of their own: numbers of
+ * next hops, 0 where there is only the default route, or, with FIB_POINTER, the
+ * place of the words for the next bits of the address.
+ */
+enum fib_algo {
+	FIB_LPM_TRIE,		/* rt_inet or rt_inet6 */
+	FIB_DXR,		/* 20 bits by index, the rest by binary search in ranges */
+	FIB_DIR24_8,		/* 24 bits by index, 8 bits by index */
+	FIB_DXR6,		/* 16, 8 and 8 bits by index, then 32 at a time in ranges */
+	FIB_MTRIE6,		/* 16 bits by index, then 8 at a time */
+};
+
+enum fib_word {
+	FIB_POINTER = 1U << 31,
+};
+
+/*
+ * A routing table. A word says all of one family, so that it changes as a
+ * whole: enum fib_algo in the lowest 8 bits, from FIB_SLOT_SHIFT on the slot in
+ * fib_tables, and in the high half the next hop of the default route, both
+ * where the routes are compiled.
+ */
+enum fib_head {
+	FIB_ALGO_MASK = 0xff,
+	FIB_SLOT_SHIFT = 8,
+	FIB_SLOT_MASK = 0xff,
+	FIB_DEFAULT_SHIFT = 32,
+};
+
+struct fib {
+	__u64 inet;
+	__u64 inet6;
+	__u64 spare[6];
+};
+
+struct fib_block {
+	__u32 word[FIB_BLOCK_WORDS];
 };
 
 enum ipflow_limits {

@@ -6,6 +6,7 @@
 #ifndef BSDNET_DHCP_H
 #define BSDNET_DHCP_H
 
+#include "fib.h"
 #include "mbuf.h"
 
 #define DHCP_SERVER_PORT	67
@@ -35,17 +36,15 @@ inline_always bool dhcp_ports(ctx_t *ctx, const struct mbuf *m, __u16 sport, __u
  */
 inline_always bool dhcp_reply(ctx_t *ctx, const struct mbuf *m, __be32 daddr)
 {
-	struct rt_key key = { .prefixlen = 32 };
 	struct nexthop *nh;
-	__u32 *number;
+	__u32 number;
 
 	if (!dhcp_ports(ctx, m, DHCP_SERVER_PORT, DHCP_CLIENT_PORT))
 		return false;
 	if (daddr == 0xffffffff)
 		return true;
-	__builtin_memcpy(key.dst, &daddr, sizeof(key.dst));
-	number = bpf_map_lookup_elem(&rt_inet, &key);
-	nh = number ? bpf_map_lookup_elem(&nexthop, number) : NULL;
+	number = rt_lookup(0, daddr);
+	nh = number ? bpf_map_lookup_elem(&nexthop, &number) : NULL;
 	return nh && (nh->flags & NEXTHOP_LOCAL);
 }
 

@@ -4,6 +4,7 @@
 #define BSDNET_IP6_INPUT_H
 
 #include "deliver.h"
+#include "fib.h"
 #include "mbuf.h"
 #include "output.h"
 
@@ -168,10 +169,10 @@ inline_always int ip6_forward_on(ctx_t *ctx, struct mbuf *m, const struct config
 {
 	struct ipv6hdr *ip6;
 	struct ipflow *flow;
-	struct rt_key6 key;
+	struct in6 dst;
 	struct nexthop *nh;
 	struct ifnet *ifp;
-	__u32 *number, flags;
+	__u32 flags;
 	__u64 hooks;
 
 	ip6 = ip6_header(ctx, m);
@@ -183,15 +184,12 @@ inline_always int ip6_forward_on(ctx_t *ctx, struct mbuf *m, const struct config
 	if (IN6_LINKLOCAL(&ip6->daddr))
 		return deliver(ctx, m, REASON_LOCAL);
 
-	__builtin_memcpy(key.dst, &ip6->daddr, sizeof(key.dst));
-	flow = ipflow_get(m, key.dst, 6);
+	__builtin_memcpy(dst.addr, &ip6->daddr, sizeof(dst.addr));
+	flow = ipflow_get(m, dst.addr, 6);
 	if (!flow)
 		return drop(REASON_MBUF);
-	if (flow->nexthop == ~0U) {
-		key.prefixlen = 128;
-		number = bpf_map_lookup_elem(&rt_inet6, &key);
-		flow->nexthop = number ? *number : 0;
-	}
+	if (flow->nexthop == ~0U)
+		flow->nexthop = rt6_lookup(0, &dst);
 	nh = flow->nexthop ? bpf_map_lookup_elem(&nexthop, &flow->nexthop) : NULL;
 	flags = nh ? nh->flags : 0;
 	if (flags & NEXTHOP_LOCAL)

@@ -5,6 +5,7 @@
 
 #include "deliver.h"
 #include "dhcp.h"
+#include "fib.h"
 #include "mbuf.h"
 #include "output.h"
 
@@ -151,11 +152,11 @@ resolved:
 inline_always int ip_forward_on(ctx_t *ctx, struct mbuf *m, const struct config *cfg)
 {
 	struct ipflow *flow;
-	struct rt_key key;
 	struct nexthop *nh;
 	struct ifnet *ifp;
 	struct iphdr *ip;
-	__u32 *number, flags;
+	__be32 dst;
+	__u32 flags;
 	__u64 hooks;
 
 	ip = ip_header(ctx, m);
@@ -166,15 +167,12 @@ inline_always int ip_forward_on(ctx_t *ctx, struct mbuf *m, const struct config 
 	if (in_broadcast(ip->daddr))
 		return deliver(ctx, m, REASON_BROADCAST);
 
-	__builtin_memcpy(key.dst, &ip->daddr, sizeof(key.dst));
-	flow = ipflow_get(m, key.dst, 4);
+	dst = ip->daddr;
+	flow = ipflow_get(m, (const __u8 *)&dst, 4);
 	if (!flow)
 		return drop(REASON_MBUF);
-	if (flow->nexthop == ~0U) {
-		key.prefixlen = 32;
-		number = bpf_map_lookup_elem(&rt_inet, &key);
-		flow->nexthop = number ? *number : 0;
-	}
+	if (flow->nexthop == ~0U)
+		flow->nexthop = rt_lookup(0, dst);
 	nh = flow->nexthop ? bpf_map_lookup_elem(&nexthop, &flow->nexthop) : NULL;
 	flags = nh ? nh->flags : 0;
 	if (flags & NEXTHOP_LOCAL)

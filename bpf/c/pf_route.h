@@ -3,6 +3,7 @@
 #ifndef BSDNET_PF_ROUTE_H
 #define BSDNET_PF_ROUTE_H
 
+#include "fib.h"
 #include "pf_pdesc.h"
 
 /*
@@ -14,25 +15,22 @@ __noinline int pf_routable(const struct pf_pdesc *pd, __u32 end, __u32 urpf)
 {
 	const struct nexthop *nh;
 	const __u8 *addr;
-	__u32 *number;
+	__u32 number;
 
 	if (!pd)
 		return false;
 	addr = pd->addr[end & 1];
 	if (pd->af == 4) {
-		struct rt_key key = {.prefixlen = 32};
+		__be32 dst;
 
-		__builtin_memcpy(key.dst, addr, 4);
-		number = bpf_map_lookup_elem(&rt_inet, &key);
+		__builtin_memcpy(&dst, addr, 4);
+		number = rt_lookup(0, dst);
 	} else {
-		struct rt_key6 key = {.prefixlen = 128};
-
 		if (addr[0] == 0xfe && (addr[1] & 0xc0) == 0x80)
 			return true; /* link-local, on every link */
-		__builtin_memcpy(key.dst, addr, 16);
-		number = bpf_map_lookup_elem(&rt_inet6, &key);
+		number = rt6_lookup(0, (const struct in6 *)addr);
 	}
-	nh = number && *number ? bpf_map_lookup_elem(&nexthop, number) : NULL;
+	nh = number ? bpf_map_lookup_elem(&nexthop, &number) : NULL;
 	if (!nh || !(nh->flags & NEXTHOP_UP))
 		return false;
 	if (!urpf)

@@ -16,7 +16,7 @@ import (
 type AbiAbi uint32
 
 const (
-	AbiAbiABI_VERSION AbiAbi = 4
+	AbiAbiABI_VERSION AbiAbi = 5
 )
 
 type AbiArpKey struct {
@@ -55,6 +55,51 @@ type AbiConfiguration struct {
 	Spare         [6]uint64
 	Slot          [2]AbiConfig
 }
+
+type AbiFib struct {
+	_     structs.HostLayout
+	Inet  uint64
+	Inet6 uint64
+	Spare [6]uint64
+}
+
+type AbiFibAlgo uint32
+
+const (
+	AbiFibAlgoFIB_LPM_TRIE AbiFibAlgo = 0
+	AbiFibAlgoFIB_DXR      AbiFibAlgo = 1
+	AbiFibAlgoFIB_DIR248   AbiFibAlgo = 2
+	AbiFibAlgoFIB_DXR6     AbiFibAlgo = 3
+	AbiFibAlgoFIB_MTRIE6   AbiFibAlgo = 4
+)
+
+type AbiFibBlock struct {
+	_    structs.HostLayout
+	Word [8192]uint32
+}
+
+type AbiFibHead uint32
+
+const (
+	AbiFibHeadFIB_ALGO_MASK     AbiFibHead = 255
+	AbiFibHeadFIB_SLOT_SHIFT    AbiFibHead = 8
+	AbiFibHeadFIB_SLOT_MASK     AbiFibHead = 255
+	AbiFibHeadFIB_DEFAULT_SHIFT AbiFibHead = 32
+)
+
+type AbiFibLimits uint32
+
+const (
+	AbiFibLimitsFIBS            AbiFibLimits = 256
+	AbiFibLimitsFIB_TABLES      AbiFibLimits = 64
+	AbiFibLimitsFIB_BLOCK_WORDS AbiFibLimits = 8192
+)
+
+type AbiFibWord uint32
+
+const (
+	AbiFibWordFIB_POINTER AbiFibWord = 2147483648
+)
 
 type AbiIfData struct {
 	_        structs.HostLayout
@@ -1116,12 +1161,14 @@ const (
 type AbiRtKey struct {
 	_         structs.HostLayout
 	Prefixlen uint32
+	Fib       uint32
 	Dst       [4]uint8
 }
 
 type AbiRtKey6 struct {
 	_         structs.HostLayout
 	Prefixlen uint32
+	Fib       uint32
 	Dst       [16]uint8
 }
 

@@ -18,6 +18,8 @@ import (
 const (
 	TcMapArp            = "arp"
 	TcMapConfig         = "config"
+	TcMapFibTables      = "fib_tables"
+	TcMapFibs           = "fibs"
 	TcMapIfData         = "if_data"
 	TcMapIfnet          = "ifnet"
 	TcMapIpflow         = "ipflow"
@@ -146,6 +148,8 @@ type TcProgramSpecs struct {
 type TcMapSpecs struct {
 	Arp            *ebpf.MapSpec `ebpf:"arp"`
 	Config         *ebpf.MapSpec `ebpf:"config"`
+	FibTables      *ebpf.MapSpec `ebpf:"fib_tables"`
+	Fibs           *ebpf.MapSpec `ebpf:"fibs"`
 	IfData         *ebpf.MapSpec `ebpf:"if_data"`
 	Ifnet          *ebpf.MapSpec `ebpf:"ifnet"`
 	Ipflow         *ebpf.MapSpec `ebpf:"ipflow"`
@@ -210,6 +214,8 @@ func (o *TcObjects) Close() error {
 type TcMaps struct {
 	Arp            *ebpf.Map `ebpf:"arp"`
 	Config         *ebpf.Map `ebpf:"config"`
+	FibTables      *ebpf.Map `ebpf:"fib_tables"`
+	Fibs           *ebpf.Map `ebpf:"fibs"`
 	IfData         *ebpf.Map `ebpf:"if_data"`
 	Ifnet          *ebpf.Map `ebpf:"ifnet"`
 	Ipflow         *ebpf.Map `ebpf:"ipflow"`
@@ -250,6 +256,8 @@ func (m *TcMaps) Close() error {
 	return _TcClose(
 		m.Arp,
 		m.Config,
+		m.FibTables,
+		m.Fibs,
 		m.IfData,
 		m.Ifnet,
 		m.Ipflow,

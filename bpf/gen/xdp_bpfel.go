@@ -18,6 +18,8 @@ import (
 const (
 	XdpMapArp            = "arp"
 	XdpMapConfig         = "config"
+	XdpMapFibTables      = "fib_tables"
+	XdpMapFibs           = "fibs"
 	XdpMapIfData         = "if_data"
 	XdpMapIfnet          = "ifnet"
 	XdpMapIpflow         = "ipflow"
@@ -145,6 +147,8 @@ type XdpProgramSpecs struct {
 type XdpMapSpecs struct {
 	Arp            *ebpf.MapSpec `ebpf:"arp"`
 	Config         *ebpf.MapSpec `ebpf:"config"`
+	FibTables      *ebpf.MapSpec `ebpf:"fib_tables"`
+	Fibs           *ebpf.MapSpec `ebpf:"fibs"`
 	IfData         *ebpf.MapSpec `ebpf:"if_data"`
 	Ifnet          *ebpf.MapSpec `ebpf:"ifnet"`
 	Ipflow         *ebpf.MapSpec `ebpf:"ipflow"`
@@ -210,6 +214,8 @@ func (o *XdpObjects) Close() error {
 type XdpMaps struct {
 	Arp            *ebpf.Map `ebpf:"arp"`
 	Config         *ebpf.Map `ebpf:"config"`
+	FibTables      *ebpf.Map `ebpf:"fib_tables"`
+	Fibs           *ebpf.Map `ebpf:"fibs"`
 	IfData         *ebpf.Map `ebpf:"if_data"`
 	Ifnet          *ebpf.Map `ebpf:"ifnet"`
 	Ipflow         *ebpf.Map `ebpf:"ipflow"`
@@ -251,6 +257,8 @@ func (m *XdpMaps) Close() error {
 	return _XdpClose(
 		m.Arp,
 		m.Config,
+		m.FibTables,
+		m.Fibs,
 		m.IfData,
 		m.Ifnet,
 		m.Ipflow,

@@ -222,9 +222,9 @@ func (r *router) addRoutes() error {
 	}
 	add := func(p netip.Prefix, number uint32) error {
 		if p.Addr().Is4() {
-			return r.dp.Maps["rt_inet"].Put(bpf.RtKey{Prefixlen: uint32(p.Bits()), Dst: p.Addr().As4()}, number)
+			return r.dp.Maps["rt_inet"].Put(bpf.RtKey{Prefixlen: uint32(32 + p.Bits()), Dst: p.Addr().As4()}, number)
 		}
-		return r.dp.Maps["rt_inet6"].Put(bpf.RtKey6{Prefixlen: uint32(p.Bits()), Dst: p.Addr().As16()}, number)
+		return r.dp.Maps["rt_inet6"].Put(bpf.RtKey6{Prefixlen: uint32(32 + p.Bits()), Dst: p.Addr().As16()}, number)
 	}
 	for _, ip := range local {
 		if err := add(netip.PrefixFrom(ip, ip.BitLen()), hops[""]); err != nil {
