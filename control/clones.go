@@ -10,6 +10,7 @@ import (
 	"github.com/bsdnet/bsdnet/ifnet/loop"
 	"github.com/bsdnet/bsdnet/ifnet/tun"
 	"github.com/bsdnet/bsdnet/ifnet/vlan"
+	"github.com/bsdnet/bsdnet/ifnet/wg"
 	"github.com/bsdnet/bsdnet/loader"
 )
 
@@ -25,9 +26,14 @@ func (d *Daemon) startCloners(ctx context.Context) error {
 		return err
 	}
 	context.AfterFunc(ctx, vlans.Close)
+	wgs, err := wg.New(d.ifnet, d.dp, d.instance.wgDir(), report)
+	if err != nil {
+		return err
+	}
+	context.AfterFunc(ctx, wgs.Close)
 	for _, c := range []ifnet.Cloner{
 		vlans, tun.NewTun(d.ifnet, d.dp, report), tun.NewTap(d.ifnet, d.dp, report), epair.New(d.ifnet, d.dp, report),
-		loop.New(d.ifnet, d.dp, d.private, report),
+		loop.New(d.ifnet, d.dp, d.private, report), wgs,
 	} {
 		if err := d.ioctl.Register(c); err != nil {
 			return err

@@ -10,7 +10,10 @@ import (
 func (d *Daemon) ifnetCalls() map[string]call {
 	b := api.Backend(d.ioctl)
 	return map[string]call{
-		"ifnet/list":    typed(reader, b.Interfaces),
+		"ifnet/list": typed(reader, func(ctx context.Context, r api.Name) ([]api.Interface, error) {
+			r.Keys = r.Keys && isOwner(ctx)
+			return b.Interfaces(ctx, r)
+		}),
 		"ifnet/create":  typed(owner, b.Create),
 		"ifnet/destroy": done(b.Destroy),
 		"ifnet/cloners": typed(reader, func(ctx context.Context, _ None) ([]string, error) { return b.Cloners(ctx) }),
@@ -28,6 +31,7 @@ func (d *Daemon) ifnetCalls() map[string]call {
 		"ifnet/group/delete":   done(b.DeleteGroup),
 		"ifnet/capabilities":   done(b.SetCapabilities),
 		"ifnet/vlan":           done(b.SetVlan),
+		"ifnet/wg":             done(b.SetWg),
 	}
 }
 

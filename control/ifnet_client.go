@@ -136,3 +136,6 @@ func (i Ifnet) SetCapabilities(ctx context.Context, r api.CapabilitiesRequest) e
 func (i Ifnet) SetVlan(ctx context.Context, r api.VlanRequest) error {
 	return i.do(ctx, "ifnet/vlan", r)
 }
+
+// SetWg implements api.Backend.
+func (i Ifnet) SetWg(ctx context.Context, r api.WgRequest) error { return i.do(ctx, "ifnet/wg", r) }

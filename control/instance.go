@@ -47,6 +47,9 @@ func (i Instance) Log() string { return filepath.Join(RunDir, i.Name+".log") }
 // kept is the file of what bsdnet alone knows of interfaces.
 func (i Instance) kept() string { return filepath.Join(i.Dir(), "ifnet.json") }
 
+// wgDir is for the processes of wg(4). Their configurations have keys in them.
+func (i Instance) wgDir() string { return filepath.Join(i.Dir(), "wg") }
+
 func (i Instance) record() string { return filepath.Join(i.Dir(), "instance.json") }
 
 // Current returns the instance of the network namespace that the process runs

@@ -8,10 +8,12 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/bsdnet/bsdnet/ifnet/wg/engine"
 )
 
-// Rights of landlock(7) on files. What is not granted anywhere, such as to
-// execute, is denied everywhere.
+// Rights of landlock(7) on files. What is not granted anywhere is denied
+// everywhere; this program alone may be executed.
 const (
 	landlockRead  = unix.LANDLOCK_ACCESS_FS_READ_FILE | unix.LANDLOCK_ACCESS_FS_READ_DIR
 	landlockFile  = unix.LANDLOCK_ACCESS_FS_READ_FILE | unix.LANDLOCK_ACCESS_FS_WRITE_FILE | unix.LANDLOCK_ACCESS_FS_TRUNCATE
@@ -19,6 +21,7 @@ const (
 	landlockTree  = landlockFiles | unix.LANDLOCK_ACCESS_FS_MAKE_DIR | unix.LANDLOCK_ACCESS_FS_REMOVE_DIR |
 		unix.LANDLOCK_ACCESS_FS_MAKE_SOCK | unix.LANDLOCK_ACCESS_FS_REFER
 	landlockDevice = landlockFile | unix.LANDLOCK_ACCESS_FS_IOCTL_DEV
+	landlockSelf   = unix.LANDLOCK_ACCESS_FS_READ_FILE | unix.LANDLOCK_ACCESS_FS_EXECUTE
 )
 
 // landlockAll are the rights that versions of Landlock know.
@@ -42,6 +45,7 @@ func (d *Daemon) places() []place {
 	list := []place{
 		{"/proc", landlockRead}, {"/sys", landlockRead}, {"/etc", landlockRead}, {"/run", landlockRead}, {"/usr", landlockRead}, {"/var", landlockRead},
 		{"/dev", landlockRead}, {"/dev/net/tun", landlockDevice}, {"/dev/null", landlockDevice},
+		{"/proc/self/exe", landlockSelf}, {engine.PublicDir, landlockTree}, // processes of wg(4)
 		{"/proc/sys/net", landlockFile}, {RunDir, landlockTree}, {BPFDir, landlockTree}, {VarDir, landlockTree}, {"/var/log", landlockFiles},
 	}
 	if path := d.instance.resolvconf(); path != "" {

@@ -26,7 +26,7 @@ var capabilities = []int{
 // for good, everything that an executable could add, and most of the file
 // system. It concerns all threads.
 func (d *Daemon) Restrict() error {
-	if err := restrict(); err != nil {
+	if err := restrict(capabilities); err != nil {
 		return err
 	}
 	version, err := landlock(d.places())
@@ -34,9 +34,20 @@ func (d *Daemon) Restrict() error {
 	return err
 }
 
-func restrict() error {
+// RestrictWg is Restrict for the process of a wg(4), which keeps its
+// configuration in dir and has a socket there and in public.
+func RestrictWg(dir, public string) error {
+	// Marks of packets; ports below 1024.
+	if err := restrict([]int{unix.CAP_NET_ADMIN, unix.CAP_NET_BIND_SERVICE}); err != nil {
+		return err
+	}
+	_, err := landlock([]place{{"/proc", landlockRead}, {"/sys", landlockRead}, {dir, landlockTree}, {public, landlockTree}})
+	return err
+}
+
+func restrict(keep []int) error {
 	var want [2]uint32
-	for _, c := range capabilities {
+	for _, c := range keep {
 		want[c/32] |= 1 << (c % 32)
 	}
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}

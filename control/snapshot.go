@@ -40,7 +40,7 @@ func (d *Daemon) snapshot(ctx context.Context) (*snapshot, error) {
 	if s.Routes, err = d.staticRoutes(ctx); err != nil {
 		return nil, err
 	}
-	s.Interfaces, err = d.ioctl.Interfaces(ctx, ifapi.Name{})
+	s.Interfaces, err = d.ioctl.Interfaces(ctx, ifapi.Name{Keys: true})
 	return s, err
 }
 

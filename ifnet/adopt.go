@@ -92,6 +92,11 @@ func (i *Ioctl) follow() error {
 		// A device that somebody else deleted.
 		if k := i.state.kept[index]; k != nil {
 			if _, there := i.table.ByIndex(index); !there {
+				if k.Clone != nil {
+					if c, ok := i.cloner(k.Clone.Cloner).(mourner); ok {
+						c.Gone(k.Clone)
+					}
+				}
 				i.forget(index)
 				dirty = true
 			}

@@ -22,6 +22,7 @@ type Clone struct {
 	Vlan    *api.Vlan `json:"vlan,omitempty"`    // attached: its tag
 	Parent  int       `json:"parent,omitempty"`  // index
 	Lladdr  string    `json:"lladdr,omitempty"`  // that it last took from its parent
+	Wg      *CloneWg  `json:"wg,omitempty"`      // of a wg(4)
 }
 
 // Cloner makes interfaces of one kind. Calls do not overlap.
@@ -49,6 +50,14 @@ type mtuLimiter interface{ MTULimit(ifp *Ifnet) int }
 type adopter interface {
 	Adopt(clones []*Clone) (lost []*Clone)
 }
+
+// renamer is a cloner that is told when a device has another name.
+type renamer interface {
+	Renamed(clone *Clone, before string) error
+}
+
+// mourner is a cloner that is told of a device that somebody else deleted.
+type mourner interface{ Gone(clone *Clone) }
 
 // dependent is a cloner whose interfaces depend on others. It is told which
 // interfaces changed and reports whether clones did.

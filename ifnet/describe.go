@@ -48,7 +48,7 @@ func (i *Ioctl) Interfaces(_ context.Context, r api.Name) ([]api.Interface, erro
 		if !ok || ifp.Role != RoleNone && r.Name == "" {
 			continue // it came a moment ago, or is bsdnet's own
 		}
-		out = append(out, i.describe(ifp, link, addrs[ifp.Index]))
+		out = append(out, i.describe(ifp, link, addrs[ifp.Index], r.Keys))
 	}
 	slices.SortFunc(out, func(a, b api.Interface) int { return a.Index - b.Index })
 	if r.Name != "" && len(out) == 0 {
@@ -57,7 +57,7 @@ func (i *Ioctl) Interfaces(_ context.Context, r api.Name) ([]api.Interface, erro
 	return out, nil
 }
 
-func (i *Ioctl) describe(ifp *Ifnet, link netlink.Link, addrs []netlink.Addr) api.Interface {
+func (i *Ioctl) describe(ifp *Ifnet, link netlink.Link, addrs []netlink.Addr, keys bool) api.Interface {
 	attrs := link.Attrs()
 	k := i.state.kept[ifp.Index]
 	out := api.Interface{
@@ -90,9 +90,10 @@ func (i *Ioctl) describe(ifp *Ifnet, link netlink.Link, addrs []netlink.Addr) ap
 		if k.Clone != nil {
 			out.Cloner = k.Clone.Cloner
 			out.Vlan = i.vlanOf(k.Clone)
+			out.Wg = i.wgOf(ifp, k.Clone, keys)
 		}
 	}
-	out.Tuntap = ifp.Type == "tuntap" || ifp.Type == "tun"
+	out.Tuntap = (ifp.Type == "tuntap" || ifp.Type == "tun") && out.Wg == nil
 	for _, addr := range addrs {
 		if a, ok := describeAddr(ifp, addr); ok {
 			out.Addresses = append(out.Addresses, a)
@@ -102,6 +103,11 @@ func (i *Ioctl) describe(ifp *Ifnet, link netlink.Link, addrs []netlink.Addr) ap
 		return a.Prefix.Addr().BitLen() - b.Prefix.Addr().BitLen()
 	})
 	i.counters(&out, ifp, attrs.Statistics)
+	if out.Wg != nil {
+		for _, n := range out.Wg.Dropped {
+			out.Data.Ierrors += n
+		}
+	}
 	return out
 }
 
@@ -150,6 +156,8 @@ func (ifp *Ifnet) Iftype() uint8 {
 		return api.IftLoop
 	case ifp.Vlan != nil:
 		return api.IftL2vlan
+	case ifp.Cloner == WgName:
+		return api.IftWg
 	case ifp.Type == "bridge":
 		return api.IftBridge
 	case len(ifp.Lladdr) == 6:

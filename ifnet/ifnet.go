@@ -222,11 +222,17 @@ func (t *Table) SetAlias(device, name string) {
 // interfaces to all but Linux.
 const LoopbackCloner = "lo"
 
+// WgName is the name of the cloner of wg(4).
+const WgName = "wg"
+
 // clonedBy makes an interface what its cloner makes of it.
 func (ifp *Ifnet) clonedBy(cloner string) {
 	ifp.Cloner = cloner
-	if cloner == LoopbackCloner {
+	switch cloner {
+	case LoopbackCloner:
 		ifp.Loopback, ifp.Broadcast = true, false
+	case WgName:
+		ifp.PointToPoint = false // it has any number of far ends
 	}
 }
 

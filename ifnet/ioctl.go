@@ -208,7 +208,13 @@ func (i *Ioctl) SetName(_ context.Context, r api.TextRequest) error {
 	// Kernels before 6.2 rename no interface that is up: the name is bsdnet's then.
 	if k.Clone != nil && netlink.LinkSetName(link, r.Value) == nil {
 		i.table.SetAlias(ifp.Device, "")
+		before := k.Device
 		k.Device, k.Name, k.Clone.Name = r.Value, "", r.Value
+		if c, ok := i.cloner(k.Clone.Cloner).(renamer); ok {
+			if err := c.Renamed(k.Clone, before); err != nil {
+				return err
+			}
+		}
 		if err := i.settle(ifp.Index); err != nil {
 			return err
 		}

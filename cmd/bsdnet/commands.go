@@ -211,7 +211,7 @@ func installLinksCommand() *cli.Command {
 
 // linkNames are the commands that get a link. sysctl never does: scripts of
 // the system depend on its own.
-var linkNames = []string{"arp", "ifconfig", "ndp", "netstat", "pfctl", "pfilctl", "pflogd", "route"}
+var linkNames = []string{"arp", "bsdnet-wg", "ifconfig", "ndp", "netstat", "pfctl", "pfilctl", "pflogd", "route"}
 
 func installLinks(dir string) error {
 	resolved, err := filepath.EvalSymlinks(dir)

@@ -12,6 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/bsdnet/bsdnet/control"
+	"github.com/bsdnet/bsdnet/ifnet/wg"
 )
 
 // version is set by the build.
@@ -32,6 +33,9 @@ func run(args []string) int {
 	name := filepath.Base(args[0])
 	if front, ok := frontEnds[name]; ok {
 		return front(context.Background(), args[1:])
+	}
+	if len(args) > 1 && args[1] == wg.Command {
+		return wgProcess(args[2:])
 	}
 	if len(args) > 1 {
 		if front, ok := frontEnds[args[1]]; ok {
@@ -117,15 +121,16 @@ var frontEnds map[string]func(ctx context.Context, args []string) int
 
 func init() {
 	frontEnds = map[string]func(ctx context.Context, args []string) int{
-		"sysctl":   sysctlMain,
-		"pfilctl":  pfilctlMain,
-		"netstat":  netstatMain,
-		"route":    routeMain,
-		"ifconfig": ifconfigMain,
-		"arp":      arpMain,
-		"ndp":      ndpMain,
-		"pfctl":    pfctlMain,
-		"pflogd":   pflogdMain,
+		"sysctl":    sysctlMain,
+		"pfilctl":   pfilctlMain,
+		"netstat":   netstatMain,
+		"route":     routeMain,
+		"ifconfig":  ifconfigMain,
+		"arp":       arpMain,
+		"ndp":       ndpMain,
+		"pfctl":     pfctlMain,
+		"pflogd":    pflogdMain,
+		"bsdnet-wg": wgQuickMain,
 	}
 }
 

@@ -65,11 +65,18 @@ type Backend interface {
 	// not Ethernet or not bsdnet's; EBUSY: attached already; EEXIST: the parent
 	// has the tag; EINVAL: bad tag or a loop.
 	SetVlan(ctx context.Context, r VlanRequest) error
+	// SetWg changes a wg(4), as a whole or not at all (SIOCSWG). EINVAL: not a
+	// wg(4), a peer with the interface's own key, or an endpoint that was not
+	// looked up; EADDRINUSE: the port is taken; EIO: the process behind it does
+	// not answer.
+	SetWg(ctx context.Context, r WgRequest) error
 }
 
 // Name names an interface; empty where all are meant.
 type Name struct {
 	Name string `json:"name,omitempty"`
+	// Keys asks for the secrets of wg(4), too; root gets them.
+	Keys bool `json:"keys,omitempty"`
 }
 
 // CreateRequest asks for a clone: "vlan" for the lowest unit that is free,
@@ -183,6 +190,7 @@ type Interface struct {
 	Media        *Media       `json:"media,omitempty"`
 	LinkState    LinkState    `json:"link_state"`
 	Vlan         *Vlan        `json:"vlan,omitempty"`
+	Wg           *Wg          `json:"wg,omitempty"`
 	Cloner       string       `json:"cloner,omitempty"` // that made it
 	Tuntap       bool         `json:"tuntap,omitempty"`
 	OpenedBy     int          `json:"opened_by,omitempty"` // process that has a tun or tap open, as the asking one may know

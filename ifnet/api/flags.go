@@ -141,5 +141,6 @@ const (
 	IftBridge  = 209
 	IftLagg    = 161
 	IftGif     = 240
+	IftWg      = 251 // OpenBSD
 	IftPropvir = 53
 )

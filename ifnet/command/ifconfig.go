@@ -200,7 +200,7 @@ func (e *Env) showAll(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	all, err := e.Backend.Interfaces(ctx, api.Name{})
+	all, err := e.Backend.Interfaces(ctx, api.Name{Keys: o.keys})
 	if err != nil {
 		return err
 	}
@@ -223,7 +223,7 @@ func (e *Env) showAll(ctx context.Context, o options) error {
 }
 
 func (e *Env) show(ctx context.Context, o options) error {
-	found, err := e.Backend.Interfaces(ctx, api.Name{Name: o.rest[0]})
+	found, err := e.Backend.Interfaces(ctx, api.Name{Name: o.rest[0], Keys: o.keys})
 	if errors.Is(err, errno.ENXIO) {
 		return fmt.Errorf("interface %s does not exist", o.rest[0])
 	}

@@ -22,6 +22,7 @@ type line struct {
 	destroy bool
 	renamed string // new name, if there is one
 	vlan    vlanWords
+	wg      api.WgWords
 	steps   []step
 	family  family
 	address *address
@@ -67,6 +68,7 @@ func (e *Env) parse(name string, words []string) (*line, error) {
 		word := words[0]
 		words = words[1:]
 		p, known := parameters[word]
+		wgArguments, isWg := api.WgArguments(word)
 		switch {
 		case families[word] != 0 && !(families[word] == link && len(words) == 0):
 			// alias or -alias before the family is about the address behind it.
@@ -89,13 +91,24 @@ func (e *Env) parse(name string, words []string) (*line, error) {
 				return nil, err
 			}
 			words = words[1:]
+		case isWg:
+			if len(words) < wgArguments {
+				return nil, fmt.Errorf("'%s' requires %s", word, arguments(wgArguments))
+			}
+			if err := l.wg.Set(word, words[:wgArguments]); err != nil {
+				return nil, err
+			}
+			words = words[wgArguments:]
 		default:
 			if err := l.plain(word); err != nil {
 				return nil, err
 			}
 		}
 	}
-	return l, l.finish()
+	if err := l.finish(); err != nil {
+		return nil, err
+	}
+	return l, l.finishWg()
 }
 
 // plain is a word that is no parameter: an address, or the far end of one.

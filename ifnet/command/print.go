@@ -83,6 +83,9 @@ func (e *Env) print(i api.Interface, f family, o options) {
 		}
 		p("\tvlan: %d vlanproto: %s vlanpcp: %d parent interface: %s\n", v.Tag, protoName(v.Proto), v.PCP, parent)
 	}
+	if i.Wg != nil {
+		e.printWg(i.Wg, o)
+	}
 	if m := i.Media; m != nil {
 		p("\tmedia: %s", m.Current)
 		if m.Active != "" {
