@@ -31,6 +31,7 @@ func (d *Daemon) startCloners(ctx context.Context) error {
 		return err
 	}
 	context.AfterFunc(ctx, wgs.Close)
+	d.wg = wgs
 	for _, c := range []ifnet.Cloner{
 		vlans, tun.NewTun(d.ifnet, d.dp, report), tun.NewTap(d.ifnet, d.dp, report), epair.New(d.ifnet, d.dp, report),
 		loop.New(d.ifnet, d.dp, d.private, report), wgs,

@@ -17,6 +17,7 @@ import (
 
 	"github.com/bsdnet/bsdnet/bpf"
 	"github.com/bsdnet/bsdnet/ifnet"
+	"github.com/bsdnet/bsdnet/ifnet/wg"
 	"github.com/bsdnet/bsdnet/loader"
 	"github.com/bsdnet/bsdnet/pfil"
 	"github.com/bsdnet/bsdnet/rc/netif"
@@ -38,6 +39,7 @@ type Daemon struct {
 	veth     *loader.NetisrVeth
 	ifnet    *ifnet.Table
 	ioctl    *ifnet.Ioctl
+	wg       *wg.Cloner
 	pfil     *pfil.Registry
 	route    *route.Table
 	rtsock   *rtsock.Server

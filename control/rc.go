@@ -101,7 +101,7 @@ func (d *Daemon) rcCalls() map[string]call {
 		"rc/routing":    typed(owner, d.rcRouting),
 		"rc/stop":       typed(owner, func(ctx context.Context, _ None) (*netif.Report, error) { return d.netif.Stop(ctx), nil }),
 		"rc/status":     typed(reader, func(context.Context, None) (*netif.Status, error) { return d.netif.Status(), nil }),
-		"rc/plan":       typed(reader, func(context.Context, None) (*rc.Plan, error) { return d.netif.Plan(), nil }),
+		"rc/plan":       typed(reader, func(context.Context, None) (*rc.Plan, error) { return d.netif.Plan().Public(), nil }),
 		"rc/await": typed(owner, func(ctx context.Context, seconds int) (None, error) {
 			ctx, cancel := context.WithTimeout(ctx, time.Duration(seconds)*time.Second)
 			defer cancel()

@@ -6,6 +6,8 @@ import (
 
 	"github.com/bsdnet/bsdnet/bpf"
 	"github.com/bsdnet/bsdnet/ifnet"
+	ifapi "github.com/bsdnet/bsdnet/ifnet/api"
+	"github.com/bsdnet/bsdnet/ifnet/wg"
 	"github.com/bsdnet/bsdnet/loader"
 	"github.com/bsdnet/bsdnet/route"
 )
@@ -25,6 +27,7 @@ type Status struct {
 	Persistent bool              `json:"persistent"` // outlives the daemon
 	Pending    *Pending          `json:"pending,omitempty"`
 	Clones     map[string]int    `json:"clones,omitempty"` // how many, by cloner
+	WireGuard  []wg.Engine       `json:"wireguard,omitempty"`
 	TCX        bool              `json:"tcx"`
 	// Landlock is the version by which the kernel confines the daemon to its
 	// files, 0: it does not.
@@ -74,6 +77,12 @@ func (d *Daemon) Status() (*Status, error) {
 		Pending:    d.confirm.status(),
 		Landlock:   int(d.confined.Load()),
 		Clones:     d.ifnet.Count(),
+	}
+	status.WireGuard = d.wg.Engines()
+	for _, e := range status.WireGuard {
+		if e.Engine == ifapi.WgDown {
+			status.Problems = append(status.Problems, "the WireGuard process of "+e.Name+" does not run")
+		}
 	}
 	if problem := d.pf.bootProblem(); problem != "" {
 		status.Problems = append(status.Problems, problem)

@@ -89,7 +89,7 @@ func flagsOf(ifp *Ifnet, raw uint32, promisc int, k *Kept) api.Flags {
 		{ifp.Loopback, api.IffLoopback},
 		{ifp.PointToPoint, api.IffPointopoint},
 		{ifp.Up && ifp.Running, api.IffRunning},
-		{ifp.NoARP && len(ifp.Lladdr) == 6 && !ifp.Loopback, api.IffNoarp},
+		{ifp.NoARP && (len(ifp.Lladdr) == 6 && !ifp.Loopback || ifp.Cloner == WgName), api.IffNoarp},
 		{ifp.Multicast || ifp.Loopback, api.IffMulticast},
 		{promisc > 0, api.IffPromisc},
 		{raw&unix.IFF_PROMISC != 0, api.IffPromisc | api.IffPpromisc},

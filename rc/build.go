@@ -216,12 +216,12 @@ func (b *builder) clone(pos Position, name string, vlan *Vlan) {
 	}
 	b.plan.Clones = append(b.plan.Clones, c)
 	if v, ok := b.get("create_args_" + variable(name)); ok {
-		scratch := &Interface{Name: name, vlan: c.Vlan}
+		scratch := &Interface{Name: name, Position: at(v), vlan: c.Vlan}
 		b.parse(scratch, v, strings.Fields(v.Value))
 		if len(scratch.Addresses) > 0 {
 			b.fail(at(v), "%s: addresses belong to ifconfig_%s", v.Name, variable(name))
 		}
-		c.Vlan = scratch.vlan
+		c.Vlan, c.wg = scratch.vlan, scratch.wg
 	}
 }
 

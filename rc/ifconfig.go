@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	ifapi "github.com/bsdnet/bsdnet/ifnet/api"
 )
 
 // ifconfigParser reads the arguments that ifconfig(8) takes after the name of
@@ -86,6 +88,14 @@ func (p *ifconfigParser) next() error {
 		return nil
 	case slices.Contains(inet6Words, word):
 		return nil
+	}
+	if n, ok := ifapi.WgArguments(word); ok {
+		if len(p.words) < n {
+			return fmt.Errorf("'%s' requires argument", word)
+		}
+		arguments := p.words[:n]
+		p.words = p.words[n:]
+		return p.ifp.wg.Set(word, arguments)
 	}
 	switch word {
 	case "inet", "inet6":

@@ -20,6 +20,9 @@ func (b *builder) interfaces() {
 		if device := b.plan.Device(name); device != name {
 			ifp.Device = device
 		}
+		if c, ok := b.plan.clone(name); ok {
+			ifp.wg = c.wg
+		}
 		part := b.part(name)
 		set := b.first(ifp, part)
 		set = b.inet6(ifp, part) || set
@@ -332,8 +335,15 @@ func (b *builder) duplicates(ifp *Interface) {
 	}
 }
 
-// stack gives the tag that ifconfig_IF names to the clone.
+// stack gives the tag that ifconfig_IF names to the clone, and a wg(4) its
+// peers.
 func (b *builder) stack(ifp *Interface) {
+	if !ifp.wg.Empty() {
+		if strings.TrimRight(ifp.Name, "0123456789") != "wg" || !b.plan.IsClone(ifp.Name) {
+			b.fail(ifp.Position, "%s: words about wg for what is none: name it in cloned_interfaces", ifp.Name)
+		}
+		ifp.Wg = &ifp.wg.Request
+	}
 	if ifp.vlan == nil {
 		return
 	}

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"strings"
 
+	ifapi "github.com/bsdnet/bsdnet/ifnet/api"
 	"github.com/bsdnet/bsdnet/route/api"
 )
 
@@ -59,6 +60,7 @@ type Clone struct {
 	Name     string   `json:"name"`
 	Vlan     *Vlan    `json:"vlan,omitempty"`
 	Position Position `json:"position"`
+	wg       ifapi.WgWords
 }
 
 // CreateName is what ifconfig(8) is told to create; it differs for a pair.
@@ -105,7 +107,10 @@ type Interface struct {
 	Description string          `json:"description,omitempty"`
 	Groups      []string        `json:"groups,omitempty"`
 	Flags       map[string]bool `json:"flags,omitempty"` // "arp", "promisc" ...
-	vlan        *Vlan
+	// Wg is what a wg(4) shall be, whole. There are keys in it.
+	Wg   *ifapi.WgRequest `json:"wg,omitempty"`
+	vlan *Vlan
+	wg   ifapi.WgWords
 }
 
 // Address is one address of an interface.
@@ -150,6 +155,24 @@ type PF struct {
 type Pflog struct {
 	Enable bool   `json:"enable,omitempty"`
 	File   string `json:"file,omitempty"`
+}
+
+// Public returns the plan without keys.
+func (p *Plan) Public() *Plan {
+	if p == nil {
+		return nil
+	}
+	public := *p
+	public.Interfaces = make([]*Interface, len(p.Interfaces))
+	for i, ifp := range p.Interfaces {
+		public.Interfaces[i] = ifp
+		if ifp.Wg != nil {
+			copied := *ifp
+			copied.Wg = nil
+			public.Interfaces[i] = &copied
+		}
+	}
+	return &public
 }
 
 // Interface returns the interface of a name.

@@ -159,6 +159,13 @@ func printStatus(w io.Writer, status *control.Status) {
 		}
 		fmt.Fprintf(w, "clones: %s (%s)\n", strings.Join(words, ", "), outlive)
 	}
+	for _, e := range status.WireGuard {
+		process := ""
+		if e.PID != 0 {
+			process = fmt.Sprintf(", process %d", e.PID)
+		}
+		fmt.Fprintf(w, "%s: WireGuard: %s%s\n", e.Name, e.Engine, process)
+	}
 	fmt.Fprintf(w, "routes: %d (%d in the data path, %d next hops, %d neighbours)\n",
 		status.Routes.Routes, status.Routes.Forwarding, status.Routes.Nexthops, status.Routes.Neighbours)
 	for _, i := range status.Interfaces {

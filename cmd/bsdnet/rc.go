@@ -187,10 +187,25 @@ func readPlan(o rcOptions) (*rc.Plan, error) {
 		plan.Mode = o.mode
 	}
 	plan.Takeover = plan.Takeover || o.takeover
+	plan.Warnings = append(plan.Warnings, readableKeys(plan)...)
 	for _, warning := range plan.Warnings {
 		fmt.Fprintf(os.Stderr, "bsdnet: warning: %s\n", warning)
 	}
 	return plan, nil
+}
+
+// readableKeys warns of files with keys that everybody may read.
+func readableKeys(plan *rc.Plan) []string {
+	var warnings []string
+	for _, ifp := range plan.Interfaces {
+		if ifp.Wg == nil {
+			continue
+		}
+		if info, err := os.Stat(ifp.Position.File); err == nil && info.Mode().Perm()&0o044 != 0 {
+			warnings = append(warnings, fmt.Sprintf("%s: the keys of %s are in a file that others may read: chmod 600 it", ifp.Position, ifp.Name))
+		}
+	}
+	return warnings
 }
 
 // leasePatience is how long the loading of rules that do not fit yet waits for

@@ -23,6 +23,13 @@ func ParseWgKey(text string) (WgKey, error) {
 
 func (k WgKey) String() string { return base64.StdEncoding.EncodeToString(k[:]) }
 
+// Clamp makes 32 bytes a private key of X25519, as every WireGuard does.
+func (k WgKey) Clamp() WgKey {
+	k[0] &= 248
+	k[31] = k[31]&127 | 64
+	return k
+}
+
 // IsZero reports whether there is no key.
 func (k WgKey) IsZero() bool { return k == WgKey{} }
 

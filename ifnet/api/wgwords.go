@@ -96,6 +96,7 @@ func setWgKey(w *WgWords, _ string, arguments []string) error {
 	if err != nil || key.IsZero() {
 		return errors.New("wgkey: invalid private key")
 	}
+	key = key.Clamp()
 	w.Request.PrivateKey = &key
 	return nil
 }
@@ -187,7 +188,7 @@ func setWgAllowed(p *WgPeerRequest, word string, arguments []string) error {
 		addr, err = netip.ParseAddr(text)
 		prefix = netip.PrefixFrom(addr, addr.BitLen())
 	}
-	if err != nil || prefix.Addr().Is4In6() || prefix.Addr().Zone() != "" {
+	if err != nil || prefix.Addr().Is4In6() || strings.Contains(text, "%") {
 		return fmt.Errorf("%s: bad address: %s", word, text)
 	}
 	if word == "-wgaip" {

@@ -58,6 +58,16 @@ func (p process) get(name string) (*api.Wg, error) {
 	return &d.wg, err
 }
 
+// engine tells whether the process is there, and which it is.
+func (p process) engine(name string) (api.WgEngine, int) {
+	conn, err := net.DialTimeout("unix", socketOf(p.dir, name), answerTimeout)
+	if err != nil {
+		return api.WgDown, 0
+	}
+	defer conn.Close()
+	return api.WgUserspace, pidOf(conn)
+}
+
 func (p process) set(name string, r *api.WgRequest) error {
 	return ask(socketOf(p.dir, name), opSet+"\n"+strings.TrimSuffix(encode(r), "\n"), nothing)
 }
@@ -166,10 +176,11 @@ func (c *Cloner) watch(clone *ifnet.Clone) error {
 	return nil
 }
 
-// unwatch leaves a process alone.
+// unwatch forgets a tunnel and leaves its process alone.
 func (c *Cloner) unwatch(index int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	delete(c.kernels, index)
 	if w := c.watched[index]; w != nil {
 		delete(c.watched, index)
 		w.conn.Close()

@@ -5,6 +5,7 @@ package wg
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -35,6 +36,7 @@ type Cloner struct {
 	mu      sync.Mutex // guards what follows
 	closed  bool
 	watched map[int]*watch // processes by index of the interface
+	kernels map[int]bool   // whether WireGuard is in the kernel, by index
 }
 
 // New makes the cloner. dir, of this instance alone, is for sockets and
@@ -44,7 +46,7 @@ func New(table *ifnet.Table, dp *loader.Datapath, dir string, report func(error)
 		return nil, fmt.Errorf("prepare for WireGuard: %w", err)
 	}
 	_ = os.MkdirAll(engine.PublicDir, 0o755) // without it all works but wg(8)
-	return &Cloner{table: table, dp: dp, dir: dir, report: report, watched: make(map[int]*watch)}, nil
+	return &Cloner{table: table, dp: dp, dir: dir, report: report, watched: make(map[int]*watch), kernels: make(map[int]bool)}, nil
 }
 
 // Name implements ifnet.Cloner.
@@ -71,6 +73,9 @@ func (c *Cloner) create(clone *ifnet.Clone) (err error) {
 	}
 	if err == nil {
 		err = ifnet.Take(c.table, c.dp, clone.Index)
+	}
+	if err == nil {
+		c.note(clone)
 	}
 	if err != nil {
 		if clone.Index != 0 {
@@ -143,6 +148,7 @@ func (c *Cloner) Adopt(clones []*ifnet.Clone) []*ifnet.Clone {
 		if clone.Wg == nil {
 			clone.Wg = &ifnet.CloneWg{}
 		}
+		c.note(clone)
 		if !clone.Wg.Kernel {
 			errs = append(errs, c.resume(clone))
 		}
@@ -152,6 +158,41 @@ func (c *Cloner) Adopt(clones []*ifnet.Clone) []*ifnet.Clone {
 		c.report(fmt.Errorf("adopt wg: %w", err))
 	}
 	return lost
+}
+
+func (c *Cloner) note(clone *ifnet.Clone) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.kernels[clone.Index] = clone.Wg.Kernel
+}
+
+// Engine is what does the cryptography of a tunnel.
+type Engine struct {
+	Name   string       `json:"name"`
+	Engine api.WgEngine `json:"engine"`
+	PID    int          `json:"pid,omitempty"`
+}
+
+// Engines returns those of all tunnels, by name. It does not wait for requests
+// that are at work.
+func (c *Cloner) Engines() []Engine {
+	c.mu.Lock()
+	kernels := maps.Clone(c.kernels)
+	c.mu.Unlock()
+	var all []Engine
+	for index, kernel := range kernels {
+		ifp, ok := c.table.ByIndex(index)
+		if !ok {
+			continue
+		}
+		e := Engine{Name: ifp.Name, Engine: api.WgKernel}
+		if !kernel {
+			e.Engine, e.PID = process{c.dir}.engine(ifp.Device)
+		}
+		all = append(all, e)
+	}
+	slices.SortFunc(all, func(a, b Engine) int { return strings.Compare(a.Name, b.Name) })
+	return all
 }
 
 // sweep removes what there is of interfaces that are gone.

@@ -114,7 +114,7 @@ func (n *Netif) configure(ctx context.Context, ifp *rc.Interface, old *rc.Plan, 
 		delete(n.configured, ifp.Name)
 		return false
 	}
-	all, err := n.config.Ifnet.Interfaces(ctx, ifapi.Name{Name: ifp.Name})
+	all, err := n.config.Ifnet.Interfaces(ctx, ifapi.Name{Name: ifp.Name, Keys: true})
 	if err != nil || len(all) != 1 {
 		report.failed(ifp.Position, errors.Join(err, errno.ENXIO), "%s", ifp.Name)
 		return true
@@ -128,6 +128,7 @@ func (n *Netif) configure(ctx context.Context, ifp *rc.Interface, old *rc.Plan, 
 		n.state.Before[ifp.Name] = before{is.MTU, is.Nd6&ifapi.Nd6AcceptRtadv != 0}
 	}
 	n.configured[ifp.Name] = have.Index
+	n.wg(ctx, ifp, is, was, report)
 	n.settings(ctx, ifp, is, was, report)
 	n.rtadv(ctx, ifp, is, report)
 	n.addresses(ctx, ifp, is, was, report)

@@ -101,6 +101,8 @@ type Netif struct {
 	clients    map[string]*client
 	pending    map[*rc.Route]string // routes that have no way yet, and why
 
+	lookups map[string]bool // interfaces with endpoints that are looked up
+
 	noResolvconf atomic.Bool // of the plan, for leases
 	leases       leases
 }
@@ -117,7 +119,7 @@ type client struct {
 func New(config Config) (*Netif, error) {
 	n := &Netif{
 		config: config, done: make(chan struct{}), configured: make(map[string]int),
-		clients: make(map[string]*client), pending: make(map[*rc.Route]string),
+		clients: make(map[string]*client), pending: make(map[*rc.Route]string), lookups: make(map[string]bool),
 	}
 	n.leases.init()
 	data, err := os.ReadFile(config.StateFile)
@@ -146,6 +148,7 @@ func New(config Config) (*Netif, error) {
 		}
 	})
 	go n.follow(ctx, changed)
+	go n.followEndpoints(ctx)
 	return n, nil
 }
 

@@ -14,7 +14,7 @@ type Status struct {
 	Routing    bool              `json:"routing"`
 	Source     string            `json:"source,omitempty"` // rc.conf of the plan
 	Interfaces []InterfaceStatus `json:"interfaces,omitempty"`
-	// Pending are the routes that wait, with why.
+	// Pending are the routes and endpoints that wait, with why.
 	Pending []string `json:"pending,omitempty"`
 	// Resolvconf says why resolv.conf is not written, if it is not.
 	Resolvconf string `json:"resolvconf,omitempty"`
@@ -62,6 +62,9 @@ func (n *Netif) Status() *Status {
 	}
 	for r, why := range n.pending {
 		status.Pending = append(status.Pending, r.Position.String()+": route "+r.Text+": "+why)
+	}
+	for name := range n.lookups {
+		status.Pending = append(status.Pending, name+": endpoints are looked up")
 	}
 	slices.Sort(status.Pending)
 	return status

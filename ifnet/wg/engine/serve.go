@@ -14,8 +14,7 @@ import (
 	"golang.zx2c4.com/wireguard/device"
 )
 
-// listen opens the sockets: the daemon's, and that of wg(8) unless a process of
-// another network namespace has it.
+// listen opens the sockets: the daemon's and that of wg(8).
 func (e *Engine) listen() error {
 	os.Remove(e.socket()) // of an engine that was killed: the tun is this one's
 	private, err := net.Listen("unix", e.socket())
@@ -24,17 +23,27 @@ func (e *Engine) listen() error {
 	}
 	e.listeners = append(e.listeners, private)
 	go e.serve(private, true)
+	e.mu.Lock()
+	err = e.listenPublic()
+	e.mu.Unlock()
+	if err != nil {
+		e.logger().Errorf("wg(8) does not see this interface: %v", err)
+	}
+	return nil
+}
+
+// listenPublic opens the socket of wg(8), unless a process of another network
+// namespace has it; e.mu is held.
+func (e *Engine) listenPublic() error {
 	path := publicSocket(e.name)
 	if conn, err := net.Dial("unix", path); err == nil {
 		conn.Close()
-		e.logger().Errorf("%s is of another process: wg(8) does not see this interface", path)
-		return nil
+		return fmt.Errorf("%s is of another process", path)
 	}
 	os.Remove(path)
 	public, err := net.Listen("unix", path)
 	if err != nil {
-		e.logger().Errorf("wg(8) does not see this interface: %v", err)
-		return nil
+		return err
 	}
 	e.listeners, e.public = append(e.listeners, public), true
 	go e.serve(public, false)
@@ -145,10 +154,12 @@ func (e *Engine) rename(name string) error {
 	if err := os.Rename(ConfigFile(e.dir, old), ConfigFile(e.dir, name)); !errors.Is(err, os.ErrNotExist) {
 		errs = append(errs, err)
 	}
+	e.name = name
 	if e.public {
 		errs = append(errs, os.Rename(publicSocket(old), publicSocket(name)))
+	} else {
+		errs = append(errs, e.listenPublic())
 	}
-	e.name = name
 	return errors.Join(errs...)
 }
 

@@ -1,0 +1,3 @@
+// Package labtest runs WireGuard of bsdnet against that of others, in network
+// namespaces.
+package labtest
