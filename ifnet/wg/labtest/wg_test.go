@@ -180,6 +180,10 @@ func TestLife(t *testing.T) {
 		t.Errorf("%s: %v %v", config, info, err)
 	}
 
+	if status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", engine)); err != nil || // net_admin, net_bind_service
+		!strings.Contains(string(status), "CapPrm:\t0000000000001400\nCapEff:\t0000000000001400\n") || !strings.Contains(string(status), "NoNewPrivs:\t1\n") {
+		t.Errorf("the process: %v\n%s", err, status)
+	}
 	s.kill(s.pid())
 	s.ping(s.Left, "10.7.0.1")
 	s.wg("set", "wg0", "peer", s.third.public, "allowed-ips", "10.7.0.3/32") // the process answers alone
