@@ -429,7 +429,7 @@ func (x *trial) compareNodes() {
 	got := []string{}
 	if len(want) > 0 || x.head.Values[0].SrcNodes > 0 {
 		for _, n := range x.engine.SrcNodes() {
-			got = append(got, fmt.Sprintf("%v -> %v, %d states, of %v", n.Addr, n.Redirect, n.States, []uint32{n.Rule}))
+			got = append(got, fmt.Sprintf("%v -> %v, %d states, of %v", n.Addr, n.Redirect, n.States, x.slotsWith(n.Rule)))
 		}
 	}
 	slices.Sort(want)
@@ -437,6 +437,16 @@ func (x *trial) compareNodes() {
 	if !slices.Equal(got, want) {
 		x.fail("source nodes are\n  %s\nwant\n  %s", strings.Join(got, "\n  "), strings.Join(want, "\n  "))
 	}
+}
+
+// slotsWith returns the counters of the rule that has one of them.
+func (x *trial) slotsWith(slot uint32) []uint32 {
+	for _, slots := range x.slots {
+		if slices.Contains(slots, slot) {
+			return slots
+		}
+	}
+	return nil
 }
 
 func (x *trial) compareState(got *bpf.PFState, want *reference.State) {
@@ -464,11 +474,8 @@ func (x *trial) compareState(got *bpf.PFState, want *reference.State) {
 		g.Tag = x.tags[got.PacketTag-1]
 	}
 	g.Translated = slices.Contains(x.slots[want.Translation], got.Translation) && want.Translation != nil
-	w := line{Timeout: want.Timeout, Bytes: want.Bytes, Direction: want.Direction, Interface: bpf.IfnetSlots, Sloppy: want.Sloppy, AllowOpt: want.AllowOptions,
+	w := line{Timeout: want.Timeout, Bytes: want.Bytes, Direction: want.Direction, Interface: x.ifslot(want), Sloppy: want.Sloppy, AllowOpt: want.AllowOptions,
 		Tag: want.Tag, Translated: want.Translation != nil}
-	if want.Interface != "" {
-		w.Interface = x.slot[want.Interface]
-	}
 	for i, p := range want.Peers {
 		w.Peers[i], w.Low[i], w.High[i], w.Window[i] = p.State, p.SeqLow, p.SeqHigh, p.Window
 		if p.ScaleOffered {
@@ -499,12 +506,13 @@ func (x *trial) primary(s *reference.State) (uint32, bool) {
 	if s.Direction == conf.Out {
 		side, far = far, side
 	}
-	slot, ok := x.lookup(own, s.Protocol, uint64(bpf.PFStateLive), side)
+	ifslot := x.ifslot(s)
+	slot, ok := x.lookup(own, s.Protocol, uint64(bpf.PFStateLive), side, ifslot)
 	if !ok {
 		return 0, false
 	}
 	if s.Translated() {
-		alias, ok := x.lookup(other, s.Protocol, uint64(bpf.PFStateAlias), far)
+		alias, ok := x.lookup(other, s.Protocol, uint64(bpf.PFStateAlias), far, ifslot)
 		if !ok || x.states.Values[alias].Peer != slot || x.states.Values[slot].Peer != alias {
 			return 0, false
 		}
@@ -512,9 +520,17 @@ func (x *trial) primary(s *reference.State) (uint32, bool) {
 	return slot, true
 }
 
+// ifslot returns the interface that a state is bound to.
+func (x *trial) ifslot(s *reference.State) uint32 {
+	if s.Interface == "" {
+		return bpf.IfnetSlots
+	}
+	return x.slot[s.Interface]
+}
+
 // lookup finds a key in the table of states, for packets of the sides in the
-// flags; kind 0 is any.
-func (x *trial) lookup(key reference.Key, protocol uint8, kind uint64, sides uint8) (uint32, bool) {
+// flags on an interface; kind 0 is any.
+func (x *trial) lookup(key reference.Key, protocol uint8, kind uint64, sides uint8, ifslot uint32) (uint32, bool) {
 	addr := [2][16]uint8{bytesOf(key.Beyond.Addr()), bytesOf(key.Behind.Addr())}
 	port := [2]uint16{swap16(key.Beyond.Port()), swap16(key.Behind.Port())}
 	af := uint8(4)
@@ -534,7 +550,7 @@ func (x *trial) lookup(key reference.Key, protocol uint8, kind uint64, sides uin
 		slot := uint32(entry) & bpf.PFStateSlot
 		s := &x.states.Values[slot]
 		if s.Addr == addr && s.Port == port && s.Proto == protocol && s.Af == af && s.Tag>>32 >= uint64(bpf.PFStateLive) &&
-			(kind == 0 || s.Tag>>32 == kind) && s.Flags&sides == sides {
+			(kind == 0 || s.Tag>>32 == kind) && s.Flags&sides == sides && s.Ifslot == ifslot {
 			return slot, true
 		}
 	}
