@@ -76,9 +76,41 @@ func (f *Filter) hasPorts() bool {
 	return (f.Proto == 6 || f.Proto == 17) && (f.Sport != all || f.Dport != all)
 }
 
+// Multiply makes a set of so many times as many rules, each copy among other
+// addresses.
+func Multiply(filters []Filter, times int) []Filter {
+	out := make([]Filter, 0, len(filters)*times)
+	move := func(p netip.Prefix, by byte) netip.Prefix {
+		a := p.Addr().As4()
+		if p.Bits() >= 16 {
+			a[1] ^= by
+		}
+		return netip.PrefixFrom(netip.AddrFrom4(a), p.Bits())
+	}
+	for i := range times {
+		for _, f := range filters {
+			f.Src, f.Dst = move(f.Src, byte(i*23)), move(f.Dst, byte(i*23))
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+// inet6 is a prefix of IPv4 within fd00::/32, and what is everything stays so.
+func inet6(p netip.Prefix) string {
+	if p.Bits() == 0 {
+		return "any"
+	}
+	return netip.PrefixFrom(netip.AddrFrom16(address6(p.Addr().As4())), 32+p.Bits()).Masked().String()
+}
+
+func address6(a [4]byte) [16]byte {
+	return [16]byte{0: 0xfd, 4: a[0], 5: a[1], 6: a[2], 7: a[3], 15: 1}
+}
+
 // PFConf writes the rules as pf.conf. They keep no state, so that each packet
-// is judged by the rules.
-func PFConf(filters []Filter) string {
+// is judged by the rules. With six, they are the same for IPv6.
+func PFConf(filters []Filter, six bool) string {
 	var b strings.Builder
 	b.WriteString("set ruleset-optimization none\n")
 	for _, f := range filters {
@@ -90,15 +122,21 @@ func PFConf(filters []Filter) string {
 		if f.Quick {
 			b.WriteString(" quick")
 		}
-		b.WriteString(" inet")
+		src, dst := f.Src.String(), f.Dst.String()
+		if six {
+			src, dst = inet6(f.Src), inet6(f.Dst)
+			b.WriteString(" inet6")
+		} else {
+			b.WriteString(" inet")
+		}
 		if f.Proto != 0 {
 			fmt.Fprintf(&b, " proto %d", f.Proto)
 		}
-		fmt.Fprintf(&b, " from %s", f.Src)
+		b.WriteString(" from " + src)
 		if f.hasPorts() {
 			fmt.Fprintf(&b, " port %d:%d", f.Sport[0], f.Sport[1])
 		}
-		fmt.Fprintf(&b, " to %s", f.Dst)
+		b.WriteString(" to " + dst)
 		if f.hasPorts() {
 			fmt.Fprintf(&b, " port %d:%d", f.Dport[0], f.Dport[1])
 		}

@@ -26,7 +26,7 @@ func BenchmarkLoad(b *testing.B) {
 	if err != nil {
 		b.Skip("no ClassBench sets here")
 	}
-	text := PFConf(filters)
+	text := PFConf(filters, false)
 	read := func(text string) *conf.Ruleset {
 		rs, err := conf.Load("pf.conf", strings.NewReader(text), conf.Config{Dialect: conf.FreeBSD})
 		if err != nil {

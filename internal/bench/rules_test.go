@@ -54,7 +54,7 @@ func TestBenchRules(t *testing.T) {
 		judges := []*judge{
 			{name: "pf", count: 1 << 18, station: newStation(t, "pf", func(line *lab.Line) {
 				load(t, line.Router, "--mode", "xdp")
-				line.Router.MustRun(t, bsdnet, "pfctl", "-q", "-e", "-f", file("pf.conf", PFConf(filters)))
+				line.Router.MustRun(t, bsdnet, "pfctl", "-q", "-e", "-f", file("pf.conf", PFConf(filters, false)))
 			})},
 			{name: "no filter", count: 1 << 18, station: newStation(t, "none", func(line *lab.Line) { load(t, line.Router, "--mode", "xdp") })},
 			{name: "nft maps", count: 1 << 17, station: newStation(t, "maps", func(line *lab.Line) {
@@ -165,7 +165,7 @@ func TestBenchReload(t *testing.T) {
 	var paths []string
 	for _, last := range []string{"pass quick inet proto udp from 192.0.2.2 to 198.51.100.2 no state\n", "pass in quick inet proto udp from 192.0.2.2 no state\npass out quick inet proto udp no state\n"} {
 		path := filepath.Join(t.TempDir(), "pf.conf")
-		if err := os.WriteFile(path, []byte("set ruleset-optimization none\n"+last+PFConf(filters)[len("set ruleset-optimization none\n"):]), 0o600); err != nil {
+		if err := os.WriteFile(path, []byte("set ruleset-optimization none\n"+last+PFConf(filters, false)[len("set ruleset-optimization none\n"):]), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		paths = append(paths, path)
