@@ -18,6 +18,8 @@ type ARPKey = gen.AbiArpKey
 type Nd6Key = gen.AbiNd6Key
 type Llentry = gen.AbiLlentry
 type VlanKey = gen.AbiVlanKey
+type Tunnel = gen.AbiTunnel
+type TunnelKey = gen.AbiTunnelKey
 type PFScrubbed = gen.AbiPfScrubbed
 type Mbuf = gen.AbiMbuf
 type NetisrMeta = gen.AbiNetisrMeta
@@ -57,177 +59,204 @@ const (
 )
 
 const (
-	IfnetSlots   = uint32(gen.AbiLimitsIFNET_SLOTS)
-	IfnetProbes  = uint32(gen.AbiLimitsIFNET_PROBES)
-	Nexthops     = uint32(gen.AbiLimitsNEXTHOPS)
-	Neighbours   = uint32(gen.AbiLimitsNEIGHBOURS)
-	Vlans        = uint32(gen.AbiLimitsVLANS)
-	PfilHooks    = uint32(gen.AbiLimitsPFIL_HOOKS)
-	ConfigSlots  = uint32(gen.AbiLimitsCONFIG_SLOTS)
-	EncapMax     = uint32(gen.AbiLimitsENCAP_MAX)
-	NetisrQueues = uint32(gen.AbiLimitsNETISR_QUEUES)
+	IfnetSlots    = uint32(gen.AbiLimitsIFNET_SLOTS)
+	IfnetProbes   = uint32(gen.AbiLimitsIFNET_PROBES)
+	Nexthops      = uint32(gen.AbiLimitsNEXTHOPS)
+	Neighbours    = uint32(gen.AbiLimitsNEIGHBOURS)
+	Vlans         = uint32(gen.AbiLimitsVLANS)
+	PfilHooks     = uint32(gen.AbiLimitsPFIL_HOOKS)
+	ConfigSlots   = uint32(gen.AbiLimitsCONFIG_SLOTS)
+	EncapMax      = uint32(gen.AbiLimitsENCAP_MAX)
+	NetisrQueues  = uint32(gen.AbiLimitsNETISR_QUEUES)
+	TunnelNesting = uint32(gen.AbiLimitsTUNNEL_NESTING)
+	TunnelKeys    = uint32(gen.AbiLimitsTUNNEL_KEYS)
 )
 
 const (
-	ProtoEtherInput  = uint32(gen.AbiProtoPROTO_ETHER_INPUT)
-	ProtoVlanInput   = uint32(gen.AbiProtoPROTO_VLAN_INPUT)
-	ProtoEtherDemux  = uint32(gen.AbiProtoPROTO_ETHER_DEMUX)
-	ProtoIPInput     = uint32(gen.AbiProtoPROTO_IP_INPUT)
-	ProtoIP6Input    = uint32(gen.AbiProtoPROTO_IP6INPUT)
-	ProtoIPForward   = uint32(gen.AbiProtoPROTO_IP_FORWARD)
-	ProtoIP6Forward  = uint32(gen.AbiProtoPROTO_IP6FORWARD)
-	ProtoIPOutput    = uint32(gen.AbiProtoPROTO_IP_OUTPUT)
-	ProtoIP6Output   = uint32(gen.AbiProtoPROTO_IP6OUTPUT)
-	ProtoEtherOutput = uint32(gen.AbiProtoPROTO_ETHER_OUTPUT)
-	ProtoIfTransmit  = uint32(gen.AbiProtoPROTO_IF_TRANSMIT)
-	ProtoIfStart     = uint32(gen.AbiProtoPROTO_IF_START)
-	ProtoNetisr      = uint32(gen.AbiProtoPROTO_NETISR)
-	ProtoHook        = uint32(gen.AbiProtoPROTO_HOOK)
-	ProtoHookLast    = uint32(gen.AbiProtoPROTO_HOOK_LAST)
-	ProtoMax         = uint32(gen.AbiProtoPROTO_MAX)
+	ProtoEtherInput    = uint32(gen.AbiProtoPROTO_ETHER_INPUT)
+	ProtoVlanInput     = uint32(gen.AbiProtoPROTO_VLAN_INPUT)
+	ProtoEtherDemux    = uint32(gen.AbiProtoPROTO_ETHER_DEMUX)
+	ProtoIPInput       = uint32(gen.AbiProtoPROTO_IP_INPUT)
+	ProtoIP6Input      = uint32(gen.AbiProtoPROTO_IP6INPUT)
+	ProtoIPForward     = uint32(gen.AbiProtoPROTO_IP_FORWARD)
+	ProtoIP6Forward    = uint32(gen.AbiProtoPROTO_IP6FORWARD)
+	ProtoIPOutput      = uint32(gen.AbiProtoPROTO_IP_OUTPUT)
+	ProtoIP6Output     = uint32(gen.AbiProtoPROTO_IP6OUTPUT)
+	ProtoEtherOutput   = uint32(gen.AbiProtoPROTO_ETHER_OUTPUT)
+	ProtoIfTransmit    = uint32(gen.AbiProtoPROTO_IF_TRANSMIT)
+	ProtoIfStart       = uint32(gen.AbiProtoPROTO_IF_START)
+	ProtoNetisr        = uint32(gen.AbiProtoPROTO_NETISR)
+	ProtoTunnelInput   = uint32(gen.AbiProtoPROTO_TUNNEL_INPUT)
+	ProtoTunnelOutput  = uint32(gen.AbiProtoPROTO_TUNNEL_OUTPUT)
+	ProtoTunnelDeliver = uint32(gen.AbiProtoPROTO_TUNNEL_DELIVER)
+	ProtoHook          = uint32(gen.AbiProtoPROTO_HOOK)
+	ProtoHookLast      = uint32(gen.AbiProtoPROTO_HOOK_LAST)
+	ProtoGreInput      = uint32(gen.AbiProtoPROTO_GRE_INPUT)
+	ProtoGreOutput     = uint32(gen.AbiProtoPROTO_GRE_OUTPUT)
+	ProtoMax           = uint32(gen.AbiProtoPROTO_MAX)
 )
 
 const (
-	ReasonUnset            Reason = Reason(gen.AbiReasonREASON_UNSET)
-	ReasonForward          Reason = Reason(gen.AbiReasonREASON_FORWARD)
-	ReasonForward6         Reason = Reason(gen.AbiReasonREASON_FORWARD6)
-	ReasonOutput           Reason = Reason(gen.AbiReasonREASON_OUTPUT)
-	ReasonLocal            Reason = Reason(gen.AbiReasonREASON_LOCAL)
-	ReasonBroadcast        Reason = Reason(gen.AbiReasonREASON_BROADCAST)
-	ReasonMulticast        Reason = Reason(gen.AbiReasonREASON_MULTICAST)
-	ReasonARP              Reason = Reason(gen.AbiReasonREASON_ARP)
-	ReasonNoproto          Reason = Reason(gen.AbiReasonREASON_NOPROTO)
-	ReasonUpper            Reason = Reason(gen.AbiReasonREASON_UPPER)
-	ReasonUnowned          Reason = Reason(gen.AbiReasonREASON_UNOWNED)
-	ReasonOtherhostTap     Reason = Reason(gen.AbiReasonREASON_OTHERHOST_TAP)
-	ReasonInjected         Reason = Reason(gen.AbiReasonREASON_INJECTED)
-	ReasonNetisrARP        Reason = Reason(gen.AbiReasonREASON_NETISR_ARP)
-	ReasonNetisrTTL        Reason = Reason(gen.AbiReasonREASON_NETISR_TTL)
-	ReasonNetisrNoroute    Reason = Reason(gen.AbiReasonREASON_NETISR_NOROUTE)
-	ReasonNetisrReject     Reason = Reason(gen.AbiReasonREASON_NETISR_REJECT)
-	ReasonNetisrFragment   Reason = Reason(gen.AbiReasonREASON_NETISR_FRAGMENT)
-	ReasonNetisrToobig     Reason = Reason(gen.AbiReasonREASON_NETISR_TOOBIG)
-	ReasonNetisrOptions    Reason = Reason(gen.AbiReasonREASON_NETISR_OPTIONS)
-	ReasonNetisrParamprob  Reason = Reason(gen.AbiReasonREASON_NETISR_PARAMPROB)
-	ReasonNetisrRedirect   Reason = Reason(gen.AbiReasonREASON_NETISR_REDIRECT)
-	ReasonNetisrScope      Reason = Reason(gen.AbiReasonREASON_NETISR_SCOPE)
-	ReasonNetisrHook       Reason = Reason(gen.AbiReasonREASON_NETISR_HOOK)
-	ReasonNetisrReassemble Reason = Reason(gen.AbiReasonREASON_NETISR_REASSEMBLE)
-	ReasonNetisrRefragment Reason = Reason(gen.AbiReasonREASON_NETISR_REFRAGMENT)
-	ReasonNetisrDown       Reason = Reason(gen.AbiReasonREASON_NETISR_DOWN)
-	ReasonNetisrFull       Reason = Reason(gen.AbiReasonREASON_NETISR_FULL)
-	ReasonProtosw          Reason = Reason(gen.AbiReasonREASON_PROTOSW)
-	ReasonMbuf             Reason = Reason(gen.AbiReasonREASON_MBUF)
-	ReasonConfig           Reason = Reason(gen.AbiReasonREASON_CONFIG)
-	ReasonNesting          Reason = Reason(gen.AbiReasonREASON_NESTING)
-	ReasonAdjust           Reason = Reason(gen.AbiReasonREASON_ADJUST)
-	ReasonEtherRunt        Reason = Reason(gen.AbiReasonREASON_ETHER_RUNT)
-	ReasonEtherOtherhost   Reason = Reason(gen.AbiReasonREASON_ETHER_OTHERHOST)
-	ReasonEtherBadsrc      Reason = Reason(gen.AbiReasonREASON_ETHER_BADSRC)
-	ReasonEtherVlan        Reason = Reason(gen.AbiReasonREASON_ETHER_VLAN)
-	ReasonIfDown           Reason = Reason(gen.AbiReasonREASON_IF_DOWN)
-	ReasonIfMonitor        Reason = Reason(gen.AbiReasonREASON_IF_MONITOR)
-	ReasonIfNoxmit         Reason = Reason(gen.AbiReasonREASON_IF_NOXMIT)
-	ReasonIPTooshort       Reason = Reason(gen.AbiReasonREASON_IP_TOOSHORT)
-	ReasonIPBadvers        Reason = Reason(gen.AbiReasonREASON_IP_BADVERS)
-	ReasonIPBadhlen        Reason = Reason(gen.AbiReasonREASON_IP_BADHLEN)
-	ReasonIPBadlen         Reason = Reason(gen.AbiReasonREASON_IP_BADLEN)
-	ReasonIPTruncated      Reason = Reason(gen.AbiReasonREASON_IP_TRUNCATED)
-	ReasonIPBadsum         Reason = Reason(gen.AbiReasonREASON_IP_BADSUM)
-	ReasonIPBadaddr        Reason = Reason(gen.AbiReasonREASON_IP_BADADDR)
-	ReasonIPCantforward    Reason = Reason(gen.AbiReasonREASON_IP_CANTFORWARD)
-	ReasonIPForwarding     Reason = Reason(gen.AbiReasonREASON_IP_FORWARDING)
-	ReasonIPBlackhole      Reason = Reason(gen.AbiReasonREASON_IP_BLACKHOLE)
-	ReasonIPLoop           Reason = Reason(gen.AbiReasonREASON_IP_LOOP)
-	ReasonIP6Tooshort      Reason = Reason(gen.AbiReasonREASON_IP6TOOSHORT)
-	ReasonIP6Badvers       Reason = Reason(gen.AbiReasonREASON_IP6BADVERS)
-	ReasonIP6Truncated     Reason = Reason(gen.AbiReasonREASON_IP6TRUNCATED)
-	ReasonIP6Badaddr       Reason = Reason(gen.AbiReasonREASON_IP6BADADDR)
-	ReasonIP6Cantforward   Reason = Reason(gen.AbiReasonREASON_IP6CANTFORWARD)
-	ReasonIP6Forwarding    Reason = Reason(gen.AbiReasonREASON_IP6FORWARDING)
-	ReasonIP6Blackhole     Reason = Reason(gen.AbiReasonREASON_IP6BLACKHOLE)
-	ReasonPfil             Reason = Reason(gen.AbiReasonREASON_PFIL)
-	ReasonPFBlock          Reason = Reason(gen.AbiReasonREASON_PF_BLOCK)
-	ReasonPFState          Reason = Reason(gen.AbiReasonREASON_PF_STATE)
-	ReasonPFLimit          Reason = Reason(gen.AbiReasonREASON_PF_LIMIT)
-	ReasonPFShort          Reason = Reason(gen.AbiReasonREASON_PF_SHORT)
-	ReasonPFNormalize      Reason = Reason(gen.AbiReasonREASON_PF_NORMALIZE)
-	ReasonPFFragment       Reason = Reason(gen.AbiReasonREASON_PF_FRAGMENT)
-	ReasonPFTranslate      Reason = Reason(gen.AbiReasonREASON_PF_TRANSLATE)
-	ReasonARPUnresolved    Reason = Reason(gen.AbiReasonREASON_ARP_UNRESOLVED)
-	ReasonNetisrHeader     Reason = Reason(gen.AbiReasonREASON_NETISR_HEADER)
-	ReasonMax              Reason = Reason(gen.AbiReasonREASON_MAX)
+	ReasonUnset             Reason = Reason(gen.AbiReasonREASON_UNSET)
+	ReasonForward           Reason = Reason(gen.AbiReasonREASON_FORWARD)
+	ReasonForward6          Reason = Reason(gen.AbiReasonREASON_FORWARD6)
+	ReasonOutput            Reason = Reason(gen.AbiReasonREASON_OUTPUT)
+	ReasonLocal             Reason = Reason(gen.AbiReasonREASON_LOCAL)
+	ReasonBroadcast         Reason = Reason(gen.AbiReasonREASON_BROADCAST)
+	ReasonMulticast         Reason = Reason(gen.AbiReasonREASON_MULTICAST)
+	ReasonARP               Reason = Reason(gen.AbiReasonREASON_ARP)
+	ReasonNoproto           Reason = Reason(gen.AbiReasonREASON_NOPROTO)
+	ReasonUpper             Reason = Reason(gen.AbiReasonREASON_UPPER)
+	ReasonUnowned           Reason = Reason(gen.AbiReasonREASON_UNOWNED)
+	ReasonOtherhostTap      Reason = Reason(gen.AbiReasonREASON_OTHERHOST_TAP)
+	ReasonInjected          Reason = Reason(gen.AbiReasonREASON_INJECTED)
+	ReasonNetisrARP         Reason = Reason(gen.AbiReasonREASON_NETISR_ARP)
+	ReasonNetisrTTL         Reason = Reason(gen.AbiReasonREASON_NETISR_TTL)
+	ReasonNetisrNoroute     Reason = Reason(gen.AbiReasonREASON_NETISR_NOROUTE)
+	ReasonNetisrReject      Reason = Reason(gen.AbiReasonREASON_NETISR_REJECT)
+	ReasonNetisrFragment    Reason = Reason(gen.AbiReasonREASON_NETISR_FRAGMENT)
+	ReasonNetisrToobig      Reason = Reason(gen.AbiReasonREASON_NETISR_TOOBIG)
+	ReasonNetisrOptions     Reason = Reason(gen.AbiReasonREASON_NETISR_OPTIONS)
+	ReasonNetisrParamprob   Reason = Reason(gen.AbiReasonREASON_NETISR_PARAMPROB)
+	ReasonNetisrRedirect    Reason = Reason(gen.AbiReasonREASON_NETISR_REDIRECT)
+	ReasonNetisrScope       Reason = Reason(gen.AbiReasonREASON_NETISR_SCOPE)
+	ReasonNetisrHook        Reason = Reason(gen.AbiReasonREASON_NETISR_HOOK)
+	ReasonNetisrReassemble  Reason = Reason(gen.AbiReasonREASON_NETISR_REASSEMBLE)
+	ReasonNetisrRefragment  Reason = Reason(gen.AbiReasonREASON_NETISR_REFRAGMENT)
+	ReasonNetisrTunnel      Reason = Reason(gen.AbiReasonREASON_NETISR_TUNNEL)
+	ReasonNetisrTunnelError Reason = Reason(gen.AbiReasonREASON_NETISR_TUNNEL_ERROR)
+	ReasonNetisrDown        Reason = Reason(gen.AbiReasonREASON_NETISR_DOWN)
+	ReasonNetisrFull        Reason = Reason(gen.AbiReasonREASON_NETISR_FULL)
+	ReasonProtosw           Reason = Reason(gen.AbiReasonREASON_PROTOSW)
+	ReasonMbuf              Reason = Reason(gen.AbiReasonREASON_MBUF)
+	ReasonConfig            Reason = Reason(gen.AbiReasonREASON_CONFIG)
+	ReasonNesting           Reason = Reason(gen.AbiReasonREASON_NESTING)
+	ReasonAdjust            Reason = Reason(gen.AbiReasonREASON_ADJUST)
+	ReasonEtherRunt         Reason = Reason(gen.AbiReasonREASON_ETHER_RUNT)
+	ReasonEtherOtherhost    Reason = Reason(gen.AbiReasonREASON_ETHER_OTHERHOST)
+	ReasonEtherBadsrc       Reason = Reason(gen.AbiReasonREASON_ETHER_BADSRC)
+	ReasonEtherVlan         Reason = Reason(gen.AbiReasonREASON_ETHER_VLAN)
+	ReasonIfDown            Reason = Reason(gen.AbiReasonREASON_IF_DOWN)
+	ReasonIfMonitor         Reason = Reason(gen.AbiReasonREASON_IF_MONITOR)
+	ReasonIfNoxmit          Reason = Reason(gen.AbiReasonREASON_IF_NOXMIT)
+	ReasonIPTooshort        Reason = Reason(gen.AbiReasonREASON_IP_TOOSHORT)
+	ReasonIPBadvers         Reason = Reason(gen.AbiReasonREASON_IP_BADVERS)
+	ReasonIPBadhlen         Reason = Reason(gen.AbiReasonREASON_IP_BADHLEN)
+	ReasonIPBadlen          Reason = Reason(gen.AbiReasonREASON_IP_BADLEN)
+	ReasonIPTruncated       Reason = Reason(gen.AbiReasonREASON_IP_TRUNCATED)
+	ReasonIPBadsum          Reason = Reason(gen.AbiReasonREASON_IP_BADSUM)
+	ReasonIPBadaddr         Reason = Reason(gen.AbiReasonREASON_IP_BADADDR)
+	ReasonIPCantforward     Reason = Reason(gen.AbiReasonREASON_IP_CANTFORWARD)
+	ReasonIPForwarding      Reason = Reason(gen.AbiReasonREASON_IP_FORWARDING)
+	ReasonIPBlackhole       Reason = Reason(gen.AbiReasonREASON_IP_BLACKHOLE)
+	ReasonIPLoop            Reason = Reason(gen.AbiReasonREASON_IP_LOOP)
+	ReasonIP6Tooshort       Reason = Reason(gen.AbiReasonREASON_IP6TOOSHORT)
+	ReasonIP6Badvers        Reason = Reason(gen.AbiReasonREASON_IP6BADVERS)
+	ReasonIP6Truncated      Reason = Reason(gen.AbiReasonREASON_IP6TRUNCATED)
+	ReasonIP6Badaddr        Reason = Reason(gen.AbiReasonREASON_IP6BADADDR)
+	ReasonIP6Cantforward    Reason = Reason(gen.AbiReasonREASON_IP6CANTFORWARD)
+	ReasonIP6Forwarding     Reason = Reason(gen.AbiReasonREASON_IP6FORWARDING)
+	ReasonIP6Blackhole      Reason = Reason(gen.AbiReasonREASON_IP6BLACKHOLE)
+	ReasonPfil              Reason = Reason(gen.AbiReasonREASON_PFIL)
+	ReasonPFBlock           Reason = Reason(gen.AbiReasonREASON_PF_BLOCK)
+	ReasonPFState           Reason = Reason(gen.AbiReasonREASON_PF_STATE)
+	ReasonPFLimit           Reason = Reason(gen.AbiReasonREASON_PF_LIMIT)
+	ReasonPFShort           Reason = Reason(gen.AbiReasonREASON_PF_SHORT)
+	ReasonPFNormalize       Reason = Reason(gen.AbiReasonREASON_PF_NORMALIZE)
+	ReasonPFFragment        Reason = Reason(gen.AbiReasonREASON_PF_FRAGMENT)
+	ReasonPFTranslate       Reason = Reason(gen.AbiReasonREASON_PF_TRANSLATE)
+	ReasonARPUnresolved     Reason = Reason(gen.AbiReasonREASON_ARP_UNRESOLVED)
+	ReasonTunnelDown        Reason = Reason(gen.AbiReasonREASON_TUNNEL_DOWN)
+	ReasonTunnelHeader      Reason = Reason(gen.AbiReasonREASON_TUNNEL_HEADER)
+	ReasonTunnelSource      Reason = Reason(gen.AbiReasonREASON_TUNNEL_SOURCE)
+	ReasonTunnelEcn         Reason = Reason(gen.AbiReasonREASON_TUNNEL_ECN)
+	ReasonTunnelRoute       Reason = Reason(gen.AbiReasonREASON_TUNNEL_ROUTE)
+	ReasonGreBadsum         Reason = Reason(gen.AbiReasonREASON_GRE_BADSUM)
+	ReasonGreKey            Reason = Reason(gen.AbiReasonREASON_GRE_KEY)
+	ReasonGreSequence       Reason = Reason(gen.AbiReasonREASON_GRE_SEQUENCE)
+	ReasonNetisrHeader      Reason = Reason(gen.AbiReasonREASON_NETISR_HEADER)
+	ReasonMax               Reason = Reason(gen.AbiReasonREASON_MAX)
 )
 
 var reasonTexts = [...]reasonText{
-	ReasonUnset:            {"unset", "left without a reason (a defect)"},
-	ReasonForward:          {"forward", "forwarded"},
-	ReasonForward6:         {"forward6", "forwarded (IPv6)"},
-	ReasonOutput:           {"output", "sent by the host"},
-	ReasonLocal:            {"local", "for this host"},
-	ReasonBroadcast:        {"broadcast", "broadcast for this host"},
-	ReasonMulticast:        {"multicast", "multicast for this host"},
-	ReasonARP:              {"arp", "address resolution, to the host"},
-	ReasonNoproto:          {"noproto", "not handled here, to the host"},
-	ReasonUpper:            {"upper", "interface belongs to another device of the host"},
-	ReasonUnowned:          {"unowned", "leaves by an interface of the host"},
-	ReasonOtherhostTap:     {"otherhost_tap", "for another station, seen by a promiscuous host"},
-	ReasonInjected:         {"injected", "returned from netisr to the host"},
-	ReasonNetisrARP:        {"netisr_arp", "held for address resolution"},
-	ReasonNetisrTTL:        {"netisr_ttl", "time to live exceeded"},
-	ReasonNetisrNoroute:    {"netisr_noroute", "no route to destination"},
-	ReasonNetisrReject:     {"netisr_reject", "rejected by route"},
-	ReasonNetisrFragment:   {"netisr_fragment", "to be fragmented"},
-	ReasonNetisrToobig:     {"netisr_toobig", "too big and not to be fragmented"},
-	ReasonNetisrOptions:    {"netisr_options", "with IP options or hop-by-hop header"},
-	ReasonNetisrParamprob:  {"netisr_paramprob", "with a bad header field"},
-	ReasonNetisrRedirect:   {"netisr_redirect", "better sent directly"},
-	ReasonNetisrScope:      {"netisr_scope", "beyond scope of source address"},
-	ReasonNetisrHook:       {"netisr_hook", "for a packet filter in the daemon"},
-	ReasonNetisrReassemble: {"netisr_reassemble", "fragments to be reassembled"},
-	ReasonNetisrRefragment: {"netisr_refragment", "reassembled, to be fragmented again"},
-	ReasonNetisrDown:       {"netisr_down", "daemon not running"},
-	ReasonNetisrFull:       {"netisr_full", "could not be queued for the daemon"},
-	ReasonProtosw:          {"protosw", "stage missing"},
-	ReasonMbuf:             {"mbuf", "no packet context"},
-	ReasonConfig:           {"config", "no configuration"},
-	ReasonNesting:          {"nesting", "nested too deeply"},
-	ReasonAdjust:           {"adjust", "no room for a header"},
-	ReasonEtherRunt:        {"ether_runt", "shorter than an Ethernet header"},
-	ReasonEtherOtherhost:   {"ether_otherhost", "for another station"},
-	ReasonEtherBadsrc:      {"ether_badsrc", "with a group address as source"},
-	ReasonEtherVlan:        {"ether_vlan", "truncated vlan header"},
-	ReasonIfDown:           {"if_down", "interface down"},
-	ReasonIfMonitor:        {"if_monitor", "interface in monitor mode"},
-	ReasonIfNoxmit:         {"if_noxmit", "no way to transmit on interface"},
-	ReasonIPTooshort:       {"ip_tooshort", "with size smaller than minimum"},
-	ReasonIPBadvers:        {"ip_badvers", "with incorrect version number"},
-	ReasonIPBadhlen:        {"ip_badhlen", "with header length < data size"},
-	ReasonIPBadlen:         {"ip_badlen", "with data length < header length"},
-	ReasonIPTruncated:      {"ip_truncated", "with data size < data length"},
-	ReasonIPBadsum:         {"ip_badsum", "bad header checksum"},
-	ReasonIPBadaddr:        {"ip_badaddr", "with bad source or destination address"},
-	ReasonIPCantforward:    {"ip_cantforward", "not forwardable"},
-	ReasonIPForwarding:     {"ip_forwarding", "not for this host and forwarding is off"},
-	ReasonIPBlackhole:      {"ip_blackhole", "into a blackhole route"},
-	ReasonIPLoop:           {"ip_loop", "back to the sender on a point-to-point link"},
-	ReasonIP6Tooshort:      {"ip6_tooshort", "with size smaller than minimum (IPv6)"},
-	ReasonIP6Badvers:       {"ip6_badvers", "with incorrect version number (IPv6)"},
-	ReasonIP6Truncated:     {"ip6_truncated", "with data size < data length (IPv6)"},
-	ReasonIP6Badaddr:       {"ip6_badaddr", "with bad source or destination address (IPv6)"},
-	ReasonIP6Cantforward:   {"ip6_cantforward", "not forwardable (IPv6)"},
-	ReasonIP6Forwarding:    {"ip6_forwarding", "not for this host and forwarding is off (IPv6)"},
-	ReasonIP6Blackhole:     {"ip6_blackhole", "into a blackhole route (IPv6)"},
-	ReasonPfil:             {"pfil", "dropped by a packet filter"},
-	ReasonPFBlock:          {"pf_block", "blocked by a rule of pf"},
-	ReasonPFState:          {"pf_state", "out of its pf state"},
-	ReasonPFLimit:          {"pf_limit", "no room for a pf state"},
-	ReasonPFShort:          {"pf_short", "too short for pf"},
-	ReasonPFNormalize:      {"pf_normalize", "refused by pf's normalisation"},
-	ReasonPFFragment:       {"pf_fragment", "fragment refused by pf"},
-	ReasonPFTranslate:      {"pf_translate", "no address or port to translate to"},
-	ReasonARPUnresolved:    {"arp_unresolved", "next hop did not answer"},
-	ReasonNetisrHeader:     {"netisr_header", "bad header from netisr"},
+	ReasonUnset:             {"unset", "left without a reason (a defect)"},
+	ReasonForward:           {"forward", "forwarded"},
+	ReasonForward6:          {"forward6", "forwarded (IPv6)"},
+	ReasonOutput:            {"output", "sent by the host"},
+	ReasonLocal:             {"local", "for this host"},
+	ReasonBroadcast:         {"broadcast", "broadcast for this host"},
+	ReasonMulticast:         {"multicast", "multicast for this host"},
+	ReasonARP:               {"arp", "address resolution, to the host"},
+	ReasonNoproto:           {"noproto", "not handled here, to the host"},
+	ReasonUpper:             {"upper", "interface belongs to another device of the host"},
+	ReasonUnowned:           {"unowned", "leaves by an interface of the host"},
+	ReasonOtherhostTap:      {"otherhost_tap", "for another station, seen by a promiscuous host"},
+	ReasonInjected:          {"injected", "returned from netisr to the host"},
+	ReasonNetisrARP:         {"netisr_arp", "held for address resolution"},
+	ReasonNetisrTTL:         {"netisr_ttl", "time to live exceeded"},
+	ReasonNetisrNoroute:     {"netisr_noroute", "no route to destination"},
+	ReasonNetisrReject:      {"netisr_reject", "rejected by route"},
+	ReasonNetisrFragment:    {"netisr_fragment", "to be fragmented"},
+	ReasonNetisrToobig:      {"netisr_toobig", "too big and not to be fragmented"},
+	ReasonNetisrOptions:     {"netisr_options", "with IP options or hop-by-hop header"},
+	ReasonNetisrParamprob:   {"netisr_paramprob", "with a bad header field"},
+	ReasonNetisrRedirect:    {"netisr_redirect", "better sent directly"},
+	ReasonNetisrScope:       {"netisr_scope", "beyond scope of source address"},
+	ReasonNetisrHook:        {"netisr_hook", "for a packet filter in the daemon"},
+	ReasonNetisrReassemble:  {"netisr_reassemble", "fragments to be reassembled"},
+	ReasonNetisrRefragment:  {"netisr_refragment", "reassembled, to be fragmented again"},
+	ReasonNetisrTunnel:      {"netisr_tunnel", "of a tunnel, in fragments"},
+	ReasonNetisrTunnelError: {"netisr_tunnel_error", "ICMP errors about packets of tunnels"},
+	ReasonNetisrDown:        {"netisr_down", "daemon not running"},
+	ReasonNetisrFull:        {"netisr_full", "could not be queued for the daemon"},
+	ReasonProtosw:           {"protosw", "stage missing"},
+	ReasonMbuf:              {"mbuf", "no packet context"},
+	ReasonConfig:            {"config", "no configuration"},
+	ReasonNesting:           {"nesting", "nested too deeply"},
+	ReasonAdjust:            {"adjust", "no room for a header"},
+	ReasonEtherRunt:         {"ether_runt", "shorter than an Ethernet header"},
+	ReasonEtherOtherhost:    {"ether_otherhost", "for another station"},
+	ReasonEtherBadsrc:       {"ether_badsrc", "with a group address as source"},
+	ReasonEtherVlan:         {"ether_vlan", "truncated vlan header"},
+	ReasonIfDown:            {"if_down", "interface down"},
+	ReasonIfMonitor:         {"if_monitor", "interface in monitor mode"},
+	ReasonIfNoxmit:          {"if_noxmit", "no way to transmit on interface"},
+	ReasonIPTooshort:        {"ip_tooshort", "with size smaller than minimum"},
+	ReasonIPBadvers:         {"ip_badvers", "with incorrect version number"},
+	ReasonIPBadhlen:         {"ip_badhlen", "with header length < data size"},
+	ReasonIPBadlen:          {"ip_badlen", "with data length < header length"},
+	ReasonIPTruncated:       {"ip_truncated", "with data size < data length"},
+	ReasonIPBadsum:          {"ip_badsum", "bad header checksum"},
+	ReasonIPBadaddr:         {"ip_badaddr", "with bad source or destination address"},
+	ReasonIPCantforward:     {"ip_cantforward", "not forwardable"},
+	ReasonIPForwarding:      {"ip_forwarding", "not for this host and forwarding is off"},
+	ReasonIPBlackhole:       {"ip_blackhole", "into a blackhole route"},
+	ReasonIPLoop:            {"ip_loop", "back to the sender on a point-to-point link"},
+	ReasonIP6Tooshort:       {"ip6_tooshort", "with size smaller than minimum (IPv6)"},
+	ReasonIP6Badvers:        {"ip6_badvers", "with incorrect version number (IPv6)"},
+	ReasonIP6Truncated:      {"ip6_truncated", "with data size < data length (IPv6)"},
+	ReasonIP6Badaddr:        {"ip6_badaddr", "with bad source or destination address (IPv6)"},
+	ReasonIP6Cantforward:    {"ip6_cantforward", "not forwardable (IPv6)"},
+	ReasonIP6Forwarding:     {"ip6_forwarding", "not for this host and forwarding is off (IPv6)"},
+	ReasonIP6Blackhole:      {"ip6_blackhole", "into a blackhole route (IPv6)"},
+	ReasonPfil:              {"pfil", "dropped by a packet filter"},
+	ReasonPFBlock:           {"pf_block", "blocked by a rule of pf"},
+	ReasonPFState:           {"pf_state", "out of its pf state"},
+	ReasonPFLimit:           {"pf_limit", "no room for a pf state"},
+	ReasonPFShort:           {"pf_short", "too short for pf"},
+	ReasonPFNormalize:       {"pf_normalize", "refused by pf's normalisation"},
+	ReasonPFFragment:        {"pf_fragment", "fragment refused by pf"},
+	ReasonPFTranslate:       {"pf_translate", "no address or port to translate to"},
+	ReasonARPUnresolved:     {"arp_unresolved", "next hop did not answer"},
+	ReasonTunnelDown:        {"tunnel_down", "on a tunnel that is down or without ends"},
+	ReasonTunnelHeader:      {"tunnel_header", "with a bad tunnel header"},
+	ReasonTunnelSource:      {"tunnel_source", "from a tunnel's far end by the wrong interface"},
+	ReasonTunnelEcn:         {"tunnel_ecn", "congestion marked where it cannot be told"},
+	ReasonTunnelRoute:       {"tunnel_route", "no way to a tunnel's far end"},
+	ReasonGreBadsum:         {"gre_badsum", "bad GRE checksum"},
+	ReasonGreKey:            {"gre_key", "with a GRE key that no tunnel of their ends has"},
+	ReasonGreSequence:       {"gre_sequence", "older than a GRE packet before them"},
+	ReasonNetisrHeader:      {"netisr_header", "bad header from netisr"},
 }
 
 const (
@@ -248,6 +277,7 @@ const (
 	IfnetPfskip      = uint32(gen.AbiIfnetFlagsIFNET_PFSKIP)
 	IfnetFunnel      = uint32(gen.AbiIfnetFlagsIFNET_FUNNEL)
 	IfnetDHCP        = uint32(gen.AbiIfnetFlagsIFNET_DHCP)
+	IfnetTunnel      = uint32(gen.AbiIfnetFlagsIFNET_TUNNEL)
 )
 
 const (
@@ -256,6 +286,7 @@ const (
 	ConfigSendredirects  = uint32(gen.AbiConfigFlagsCONFIG_SENDREDIRECTS)
 	ConfigSend6redirects = uint32(gen.AbiConfigFlagsCONFIG_SEND6REDIRECTS)
 	ConfigStealth        = uint32(gen.AbiConfigFlagsCONFIG_STEALTH)
+	ConfigGreudp         = uint32(gen.AbiConfigFlagsCONFIG_GREUDP)
 )
 
 const (
@@ -321,6 +352,24 @@ const (
 )
 
 const (
+	TunnelNone    = uint32(gen.AbiTunnelKindTUNNEL_NONE)
+	TunnelGif     = uint32(gen.AbiTunnelKindTUNNEL_GIF)
+	TunnelGre     = uint32(gen.AbiTunnelKindTUNNEL_GRE)
+	TunnelStf     = uint32(gen.AbiTunnelKindTUNNEL_STF)
+	TunnelGreudp  = uint32(gen.AbiTunnelKindTUNNEL_GREUDP)
+	TunnelGreends = uint32(gen.AbiTunnelKindTUNNEL_GREENDS)
+)
+
+const (
+	TunnelEcn   = uint32(gen.AbiTunnelFlagsTUNNEL_ECN)
+	TunnelAnyif = uint32(gen.AbiTunnelFlagsTUNNEL_ANYIF)
+	TunnelCsum  = uint32(gen.AbiTunnelFlagsTUNNEL_CSUM)
+	TunnelKeyed = uint32(gen.AbiTunnelFlagsTUNNEL_KEYED)
+	TunnelSeq   = uint32(gen.AbiTunnelFlagsTUNNEL_SEQ)
+	TunnelUDP   = uint32(gen.AbiTunnelFlagsTUNNEL_UDP)
+)
+
+const (
 	MBcast        = uint32(gen.AbiMbufFlagsM_BCAST)
 	MMcast        = uint32(gen.AbiMbufFlagsM_MCAST)
 	MPromisc      = uint32(gen.AbiMbufFlagsM_PROMISC)
@@ -339,17 +388,26 @@ const (
 	MPfdesc       = uint32(gen.AbiMbufFlagsM_PFDESC)
 	MPfflow       = uint32(gen.AbiMbufFlagsM_PFFLOW)
 	MPfnew        = uint32(gen.AbiMbufFlagsM_PFNEW)
+	MTunnel       = uint32(gen.AbiMbufFlagsM_TUNNEL)
 )
 
 const (
-	ResumeNone        = uint32(gen.AbiNetisrResumeRESUME_NONE)
-	ResumeForward     = uint32(gen.AbiNetisrResumeRESUME_FORWARD)
-	ResumeOutput      = uint32(gen.AbiNetisrResumeRESUME_OUTPUT)
-	ResumeEtherOutput = uint32(gen.AbiNetisrResumeRESUME_ETHER_OUTPUT)
-	ResumeLocal       = uint32(gen.AbiNetisrResumeRESUME_LOCAL)
-	ResumeTransmit    = uint32(gen.AbiNetisrResumeRESUME_TRANSMIT)
-	ResumePfilIn      = uint32(gen.AbiNetisrResumeRESUME_PFIL_IN)
-	ResumePfilOut     = uint32(gen.AbiNetisrResumeRESUME_PFIL_OUT)
+	ResumeNone         = uint32(gen.AbiNetisrResumeRESUME_NONE)
+	ResumeForward      = uint32(gen.AbiNetisrResumeRESUME_FORWARD)
+	ResumeOutput       = uint32(gen.AbiNetisrResumeRESUME_OUTPUT)
+	ResumeEtherOutput  = uint32(gen.AbiNetisrResumeRESUME_ETHER_OUTPUT)
+	ResumeLocal        = uint32(gen.AbiNetisrResumeRESUME_LOCAL)
+	ResumeTransmit     = uint32(gen.AbiNetisrResumeRESUME_TRANSMIT)
+	ResumePfilIn       = uint32(gen.AbiNetisrResumeRESUME_PFIL_IN)
+	ResumePfilOut      = uint32(gen.AbiNetisrResumeRESUME_PFIL_OUT)
+	ResumeTunnelOutput = uint32(gen.AbiNetisrResumeRESUME_TUNNEL_OUTPUT)
+	ResumeTunnelInput  = uint32(gen.AbiNetisrResumeRESUME_TUNNEL_INPUT)
+)
+
+const (
+	RefragmentSend   = uint32(gen.AbiRefragmentREFRAGMENT_SEND)
+	RefragmentLocal  = uint32(gen.AbiRefragmentREFRAGMENT_LOCAL)
+	RefragmentTunnel = uint32(gen.AbiRefragmentREFRAGMENT_TUNNEL)
 )
 
 const (

@@ -9,6 +9,7 @@ import (
 	"github.com/bsdnet/bsdnet/ifnet/epair"
 	"github.com/bsdnet/bsdnet/ifnet/loop"
 	"github.com/bsdnet/bsdnet/ifnet/tun"
+	"github.com/bsdnet/bsdnet/ifnet/tunnel"
 	"github.com/bsdnet/bsdnet/ifnet/vlan"
 	"github.com/bsdnet/bsdnet/ifnet/wg"
 	"github.com/bsdnet/bsdnet/loader"
@@ -32,9 +33,14 @@ func (d *Daemon) startCloners(ctx context.Context) error {
 	}
 	context.AfterFunc(ctx, wgs.Close)
 	d.wg = wgs
+	tunnels, err := tunnel.New(d.ioctl, d.ifnet, d.dp, d.config, report)
+	if err != nil {
+		return err
+	}
+	context.AfterFunc(ctx, tunnels.Close)
 	for _, c := range []ifnet.Cloner{
 		vlans, tun.NewTun(d.ifnet, d.dp, report), tun.NewTap(d.ifnet, d.dp, report), epair.New(d.ifnet, d.dp, report),
-		loop.New(d.ifnet, d.dp, d.private, report), wgs,
+		loop.New(d.ifnet, d.dp, d.private, report), wgs, tunnels.Gif(), tunnels.Gre(),
 	} {
 		if err := d.ioctl.Register(c); err != nil {
 			return err

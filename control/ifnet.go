@@ -32,6 +32,7 @@ func (d *Daemon) ifnetCalls() map[string]call {
 		"ifnet/capabilities":   done(b.SetCapabilities),
 		"ifnet/vlan":           done(b.SetVlan),
 		"ifnet/wg":             done(b.SetWg),
+		"ifnet/tunnel":         done(b.SetTunnel),
 	}
 }
 

@@ -139,3 +139,8 @@ func (i Ifnet) SetVlan(ctx context.Context, r api.VlanRequest) error {
 
 // SetWg implements api.Backend.
 func (i Ifnet) SetWg(ctx context.Context, r api.WgRequest) error { return i.do(ctx, "ifnet/wg", r) }
+
+// SetTunnel implements api.Backend.
+func (i Ifnet) SetTunnel(ctx context.Context, r api.TunnelRequest) error {
+	return i.do(ctx, "ifnet/tunnel", r)
+}

@@ -23,6 +23,8 @@ type Clone struct {
 	Parent  int       `json:"parent,omitempty"`  // index
 	Lladdr  string    `json:"lladdr,omitempty"`  // that it last took from its parent
 	Wg      *CloneWg  `json:"wg,omitempty"`      // of a wg(4)
+
+	Tunnel *api.Tunnel `json:"tunnel,omitempty"` // of a tunnel
 }
 
 // Cloner makes interfaces of one kind. Calls do not overlap.
@@ -44,6 +46,13 @@ type matcher interface {
 
 // mtuLimiter is a cloner whose interfaces may not have any MTU.
 type mtuLimiter interface{ MTULimit(ifp *Ifnet) int }
+
+// mtuMinimum is a cloner whose interfaces need a least MTU.
+type mtuMinimum interface{ MTUMinimum() int }
+
+// flagFollower is a cloner to whose interfaces flags mean something that mean
+// nothing to Linux.
+type flagFollower interface{ FlagsChanged(clone *Clone) error }
 
 // adopter is a cloner with interfaces that outlive the daemon. It puts right
 // what it can and returns those that are lost.
@@ -327,3 +336,36 @@ func (i *Ioctl) SetVlan(_ context.Context, r api.VlanRequest) error {
 	}
 	return i.state.write()
 }
+
+// SetTunnel implements api.Backend.
+func (i *Ioctl) SetTunnel(_ context.Context, r api.TunnelRequest) error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	ifp, err := i.find(r.Name)
+	if err != nil {
+		return err
+	}
+	c, ok := i.clonerOf(ifp).(interface {
+		SetTunnel(clone *Clone, r api.TunnelRequest) error
+	})
+	if !ok {
+		return errno.EINVAL
+	}
+	if err := c.SetTunnel(i.state.kept[ifp.Index].Clone, r); err != nil {
+		return err
+	}
+	return i.state.write()
+}
+
+// Flags returns the flags of an interface that mean nothing to Linux. It is
+// for cloners, within their methods.
+func (i *Ioctl) Flags(index int) api.Flags {
+	if k := i.state.kept[index]; k != nil {
+		return k.Flags
+	}
+	return 0
+}
+
+// Clones returns the interfaces of a cloner. It is for cloners, within their
+// methods.
+func (i *Ioctl) Clones(c Cloner) []*Clone { return i.clones(c) }

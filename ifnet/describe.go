@@ -91,9 +91,10 @@ func (i *Ioctl) describe(ifp *Ifnet, link netlink.Link, addrs []netlink.Addr, ke
 			out.Cloner = k.Clone.Cloner
 			out.Vlan = i.vlanOf(k.Clone)
 			out.Wg = i.wgOf(ifp, k.Clone, keys)
+			out.Tunnel = k.Clone.Tunnel
 		}
 	}
-	out.Tuntap = (ifp.Type == "tuntap" || ifp.Type == "tun") && out.Wg == nil
+	out.Tuntap = (ifp.Type == "tuntap" || ifp.Type == "tun") && out.Wg == nil && !ifp.Tunnel()
 	for _, addr := range addrs {
 		if a, ok := describeAddr(ifp, addr); ok {
 			out.Addresses = append(out.Addresses, a)
@@ -158,6 +159,8 @@ func (ifp *Ifnet) Iftype() uint8 {
 		return api.IftL2vlan
 	case ifp.Cloner == WgName:
 		return api.IftWg
+	case ifp.Tunnel():
+		return tunnelTypes[ifp.Cloner]
 	case ifp.Type == "bridge":
 		return api.IftBridge
 	case len(ifp.Lladdr) == 6:

@@ -2,6 +2,7 @@ package ifnet
 
 import (
 	"errors"
+	"fmt"
 	"os"
 
 	"github.com/vishvananda/netlink"
@@ -101,5 +102,39 @@ func persist(file *os.File) error {
 	}
 	var failure error
 	err = raw.Control(func(fd uintptr) { failure = unix.IoctlSetInt(int(fd), unix.TUNSETPERSIST, 1) })
+	return errors.Join(err, failure)
+}
+
+// OpenTun attaches to a tun device, which has a carrier until the file is
+// closed. Nothing is to be read from it.
+func OpenTun(device string) (*os.File, error) {
+	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open /dev/net/tun: %w", err)
+	}
+	request, err := unix.NewIfreq(device)
+	if err == nil {
+		request.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI)
+		err = unix.IoctlIfreq(fd, unix.TUNSETIFF, request)
+	}
+	if err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("attach to %s: %w", device, err)
+	}
+	return os.NewFile(uintptr(fd), device), nil
+}
+
+// SetCarrier gives the tun device of a file a carrier or takes it away.
+func SetCarrier(file *os.File, on bool) error {
+	value := 0
+	if on {
+		value = 1
+	}
+	raw, err := file.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var failure error
+	err = raw.Control(func(fd uintptr) { failure = unix.IoctlSetPointerInt(int(fd), unix.TUNSETCARRIER, value) })
 	return errors.Join(err, failure)
 }

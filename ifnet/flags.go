@@ -51,6 +51,11 @@ func (i *Ioctl) SetFlags(_ context.Context, r api.FlagsRequest) error {
 	if (set|clear)&keptFlags != 0 {
 		k := i.state.of(ifp)
 		k.Flags = (k.Flags | set&keptFlags) &^ (clear & keptFlags)
+		if f, ok := i.clonerOf(ifp).(flagFollower); ok {
+			if err := f.FlagsChanged(k.Clone); err != nil {
+				return err
+			}
+		}
 		if err := i.state.write(); err != nil {
 			return err
 		}

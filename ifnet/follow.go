@@ -475,6 +475,7 @@ func (t *Table) flags(ifp *Ifnet) (flags uint32) {
 	set(ifp.TC, bpf.IfnetTC)
 	set(t.skipped(ifp), bpf.IfnetPfskip)
 	set(t.dhcp[ifp.Index], bpf.IfnetDHCP)
+	set(ifp.Tunnel(), bpf.IfnetTunnel|bpf.IfnetClone)
 	set(ifp.Role == RoleNetisr, bpf.IfnetNetisr)
 	set(ifp.Role == RoleFunnel, bpf.IfnetFunnel)
 	return flags

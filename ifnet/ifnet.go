@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/bsdnet/bsdnet/bpf"
+	"github.com/bsdnet/bsdnet/ifnet/api"
 )
 
 // Addr is one address of an interface.
@@ -224,6 +225,14 @@ const LoopbackCloner = "lo"
 
 // WgName is the name of the cloner of wg(4).
 const WgName = "wg"
+
+// tunnelTypes are the cloners of interfaces whose packets the data path puts
+// into packets, with their IFT_*.
+var tunnelTypes = map[string]uint8{"gif": api.IftGif, "gre": api.IftTunnel, "stf": api.IftStf}
+
+// Tunnel reports whether an interface is one whose packets the data path puts
+// into packets.
+func (ifp *Ifnet) Tunnel() bool { return tunnelTypes[ifp.Cloner] != 0 }
 
 // clonedBy makes an interface what its cloner makes of it.
 func (ifp *Ifnet) clonedBy(cloner string) {

@@ -129,6 +129,9 @@ func (i *Ioctl) SetMTU(_ context.Context, r api.NumberRequest) error {
 			return errno.EINVAL
 		}
 	}
+	if m, ok := i.clonerOf(ifp).(mtuMinimum); ok && r.Value < m.MTUMinimum() {
+		return errno.EINVAL
+	}
 	if err := netlink.LinkSetMTU(link, r.Value); err != nil {
 		return failed(err)
 	}

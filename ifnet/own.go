@@ -184,6 +184,9 @@ func (t *Table) entry(ifp *Ifnet) error {
 		t.vlanEntry(ifp, entry)
 		return errors.Join(t.mirror.PutIfnet(ifp.Slot, entry), t.syncVlan(ifp))
 	}
+	if ifp.Tunnel() {
+		entry.InputIfindex, entry.InputPort = uint32(ifp.Index), ifp.Slot
+	}
 	port := t.mirror.SetPort
 	if ifp.Role == RoleFunnel {
 		port = t.mirror.SetForeignPort

@@ -99,4 +99,9 @@ struct {
 	struct pf_state_nodes pf_state_nodes;
 	struct pf_state_head pf_state_head;
 	enum tc_mark tc_mark;
+	enum refragment refragment;
+	enum tunnel_kind tunnel_kind;
+	enum tunnel_flags tunnel_flags;
+	struct tunnel tunnel;
+	struct tunnel_key tunnel_key;
 } abi_types;

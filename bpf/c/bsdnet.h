@@ -14,7 +14,7 @@
  * pinned converts or refuses; it never guesses.
  */
 enum abi {
-	ABI_VERSION = 5,
+	ABI_VERSION = 6,
 };
 
 enum limits {
@@ -27,6 +27,8 @@ enum limits {
 	CONFIG_SLOTS = 2,
 	ENCAP_MAX = 4,		 /* vlan tags and tunnels nested in one packet */
 	NETISR_QUEUES = 64,
+	TUNNEL_NESTING = 1,	/* tunnels that a packet may be put into: max_nesting */
+	TUNNEL_KEYS = 2 * IFNET_SLOTS,
 };
 
 /*
@@ -47,8 +49,13 @@ enum proto {
 	PROTO_IF_TRANSMIT,	/* onto the wire */
 	PROTO_IF_START,		/* end of the host's own output: let the device have it */
 	PROTO_NETISR,		/* to the daemon */
+	PROTO_TUNNEL_INPUT,	/* for this host, by a protocol of tunnels */
+	PROTO_TUNNEL_OUTPUT,	/* on a tunnel */
+	PROTO_TUNNEL_DELIVER,	/* came out of a tunnel, for the host's sockets */
 	PROTO_HOOK = 16,
 	PROTO_HOOK_LAST = 47,
+	PROTO_GRE_INPUT,
+	PROTO_GRE_OUTPUT,
 	PROTO_MAX = 64,
 };
 
@@ -85,6 +92,8 @@ enum reason {
 	REASON_NETISR_HOOK,	 /* for a packet filter in the daemon */
 	REASON_NETISR_REASSEMBLE, /* fragments to be reassembled */
 	REASON_NETISR_REFRAGMENT, /* reassembled, to be fragmented again */
+	REASON_NETISR_TUNNEL,	 /* of a tunnel, in fragments */
+	REASON_NETISR_TUNNEL_ERROR, /* ICMP errors about packets of tunnels */
 	/* dropped */
 	REASON_NETISR_DOWN,	 /* daemon not running */
 	REASON_NETISR_FULL,	 /* could not be queued for the daemon */
@@ -127,6 +136,14 @@ enum reason {
 	REASON_PF_FRAGMENT,	 /* fragment refused by pf */
 	REASON_PF_TRANSLATE,	 /* no address or port to translate to */
 	REASON_ARP_UNRESOLVED,	 /* next hop did not answer */
+	REASON_TUNNEL_DOWN,	 /* on a tunnel that is down or without ends */
+	REASON_TUNNEL_HEADER,	 /* with a bad tunnel header */
+	REASON_TUNNEL_SOURCE,	 /* from a tunnel's far end by the wrong interface */
+	REASON_TUNNEL_ECN,	 /* congestion marked where it cannot be told */
+	REASON_TUNNEL_ROUTE,	 /* no way to a tunnel's far end */
+	REASON_GRE_BADSUM,	 /* bad GRE checksum */
+	REASON_GRE_KEY,		 /* with a GRE key that no tunnel of their ends has */
+	REASON_GRE_SEQUENCE,	 /* older than a GRE packet before them */
 	REASON_NETISR_HEADER,	 /* bad header from netisr */
 	REASON_MAX,
 };
@@ -150,6 +167,7 @@ enum ifnet_flags {
 	IFNET_PFSKIP = 1 << 15,	   /* set skip on */
 	IFNET_FUNNEL = 1 << 14,	   /* the daemon's end of the netisr veth */
 	IFNET_DHCP = 1 << 16,	   /* a DHCP client runs here: no filter sees its packets */
+	IFNET_TUNNEL = 1 << 17,	   /* logical: packets in packets, see struct tunnel */
 };
 
 /*
@@ -195,6 +213,7 @@ enum config_flags {
 	CONFIG_SENDREDIRECTS = 1 << 2,	/* net.inet.ip.redirect */
 	CONFIG_SEND6REDIRECTS = 1 << 3, /* net.inet6.ip6.redirect */
 	CONFIG_STEALTH = 1 << 4,	/* net.inet.ip.stealth: do not touch the TTL */
+	CONFIG_GREUDP = 1 << 5,		/* UDP may be GRE's */
 };
 
 enum pfil_head {
@@ -370,6 +389,54 @@ struct vlan_key {
 	__u16 vid;		/* host order */
 };
 
+enum tunnel_kind {
+	TUNNEL_NONE,
+	TUNNEL_GIF = 1,		/* RFC 2003, 4213, 2473 */
+	TUNNEL_GRE = 2,		/* RFC 2784, 2890 */
+	TUNNEL_STF = 3,		/* RFC 3056, 5969 */
+	TUNNEL_GREUDP = 4,	/* keys: GRE in UDP, RFC 8086 */
+	TUNNEL_GREENDS = 5,	/* keys: any GRE between the ends */
+};
+
+enum tunnel_flags {
+	TUNNEL_ECN = 1 << 0,	/* link1: congestion marks are carried over (RFC 3168) */
+	TUNNEL_ANYIF = 1 << 1,	/* link2: packets may come by any interface */
+	TUNNEL_CSUM = 1 << 2,	/* GRE: with checksums */
+	TUNNEL_KEYED = 1 << 3,	/* GRE: with the key */
+	TUNNEL_SEQ = 1 << 4,	/* GRE: with sequence numbers */
+	TUNNEL_UDP = 1 << 5,	/* GRE: in UDP */
+};
+
+/*
+ * A tunnel, by the slot of its interface. The first word is written first and
+ * last, so that nobody acts on half an entry. Addresses in network order, IPv4
+ * in the first four bytes.
+ */
+struct tunnel {
+	__u16 kind;		/* enum tunnel_kind; TUNNEL_NONE: has no ends */
+	__u8 af;		/* of the outer packet: 4 or 6 */
+	__u8 ttl;		/* of the outer packet */
+	__u32 flags;		/* enum tunnel_flags */
+	__u8 src[16];		/* outer source */
+	__u8 dst[16];		/* outer destination */
+	__u32 key;		/* TUNNEL_KEYED: network order */
+	__u16 port;		/* TUNNEL_UDP: of the far end, network order */
+	__u16 spare0;
+	__u32 oseq;		/* TUNNEL_SEQ: written by the data path: number of the next packet */
+	__u32 iseq;		/* likewise: least number of the next packet received */
+	__u64 spare[9];
+};
+
+/* What leads from an outer packet to the slot of a tunnel's interface. */
+struct tunnel_key {
+	__u8 src[16];		/* zero: any */
+	__u8 dst[16];
+	__u32 key;		/* network order */
+	__u16 kind;		/* enum tunnel_kind */
+	__u8 af;
+	__u8 spare;
+};
+
 /* mbuf flags */
 enum mbuf_flags {
 	M_BCAST = 1 << 0,	/* to the link broadcast address */
@@ -390,6 +457,7 @@ enum mbuf_flags {
 	M_PFDESC = 1 << 15,	/* pf_pd still describes it, as it came in */
 	M_PFFLOW = 1 << 16,	/* and its state wants nothing but to let it pass */
 	M_PFNEW = 1 << 17,	/* no state was found for it as it came in */
+	M_TUNNEL = 1 << 18,	/* the outer packet of a tunnel of this host */
 };
 
 /* The scrub rule that matched a packet. */
@@ -432,6 +500,9 @@ struct mbuf {
 	__u32 pf_slot;		/* M_PFDESC: of the state that it matched on its way in */
 	__u32 pf_key;		/* M_PFFLOW: slot of the key that it came in with */
 	struct pf_scrubbed scrub[2];	/* by scrub rules; in, out */
+	__u16 nesting;		/* tunnels that it was put into */
+	__u16 unnesting;	/* tunnels that it came out of */
+	__u32 spare;
 };
 
 /*
@@ -446,6 +517,15 @@ enum netisr_resume {
 	RESUME_TRANSMIT,	/* frame is complete: put it on ifp */
 	RESUME_PFIL_IN,		/* input hooks, as if it had just arrived on rcvif */
 	RESUME_PFIL_OUT,	/* output hooks, on its way to ifp */
+	RESUME_TUNNEL_OUTPUT,	/* into the tunnel ifp */
+	RESUME_TUNNEL_INPUT,	/* out of the tunnel that it is for */
+};
+
+/* What hook says with REASON_NETISR_REFRAGMENT. */
+enum refragment {
+	REFRAGMENT_SEND,
+	REFRAGMENT_LOCAL,	/* for the host's sockets */
+	REFRAGMENT_TUNNEL,	/* for a tunnel, whole */
 };
 
 enum netisr_header_const {

@@ -7,6 +7,8 @@
 #include "ip6_input.h"
 #include "netisr.h"
 #include "pf.h"
+#include "tunnel.h"
+#include "gre.h"
 #include "host_output.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -7,5 +7,7 @@
 #include "ip6_input.h"
 #include "netisr.h"
 #include "pf.h"
+#include "tunnel.h"
+#include "gre.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

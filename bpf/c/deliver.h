@@ -65,6 +65,8 @@ inline_always int deliver(ctx_t *ctx, struct mbuf *m, __u32 reason)
 	count(reason);
 	if (!(ifp->if_flags & IFNET_CLONE))
 		return VERDICT_PASS;
+	if (ifp->if_flags & IFNET_TUNNEL)
+		stage(ctx, PROTO_TUNNEL_DELIVER);
 	if (!tags_pop(ctx, m))
 		return drop_input(m->rcvif, REASON_ADJUST);
 #ifdef BUILD_XDP
@@ -74,6 +76,13 @@ inline_always int deliver(ctx_t *ctx, struct mbuf *m, __u32 reason)
 	ctx->tc_index = TC_MARK_INPUT;
 	return bpf_redirect(ifp->input_ifindex, BPF_F_INGRESS);
 #endif
+}
+
+/* tunnel_proto: packets of the protocol may be for a tunnel. */
+inline_always bool tunnel_proto(const struct config *cfg, __u8 proto)
+{
+	return proto == IPPROTO_IPIP || proto == IPPROTO_IPV6 || proto == IPPROTO_GRE ||
+	       (proto == IPPROTO_UDP && (cfg->flags & CONFIG_GREUDP));
 }
 
 /* ipflow_is: the entry is a destination's, and nothing has changed since. */
@@ -171,6 +180,8 @@ inline_always __u32 wire_len(ctx_t *ctx, const struct mbuf *m)
 	if (ctx->gso_size) {
 		__u32 headers = m->l4_off - m->l3_off;
 
+		if (m->flags & M_TUNNEL)
+			return m->wire_len;
 		if (m->proto == IPPROTO_TCP) {
 			__u8 offset;
 

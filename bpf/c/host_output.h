@@ -10,6 +10,8 @@
 /* if_start_on: lets the device have the frame; that of a logical interface is its carrier. */
 inline_always int if_start_on(ctx_t *ctx, struct mbuf *m, const struct ifnet *ifp)
 {
+	if (ifp->if_flags & IFNET_TUNNEL)
+		stage(ctx, PROTO_TUNNEL_OUTPUT);
 	if (!(ifp->if_flags & IFNET_VLAN)) {
 		count_output(ctx, m, ifp, frame_len(ctx));
 		return pass(REASON_OUTPUT);
@@ -79,6 +81,8 @@ STAGE(if_output)
 		hooks = cfg->pfil[PFIL_INET][PFIL_OUT];
 	else if (ctx->protocol == bpf_htons(ETH_P_IPV6))
 		hooks = cfg->pfil[PFIL_INET6][PFIL_OUT];
+	if ((ifp->if_flags & IFNET_TUNNEL) && !hooks && !host_describe(ctx, m))
+		return drop(REASON_IP_TOOSHORT);
 	if (hooks) {
 		if (!host_describe(ctx, m))
 			return drop(REASON_IP_TOOSHORT);

@@ -175,8 +175,11 @@ inline_always int ip_forward_on(ctx_t *ctx, struct mbuf *m, const struct config 
 		flow->nexthop = rt_lookup(0, dst);
 	nh = flow->nexthop ? bpf_map_lookup_elem(&nexthop, &flow->nexthop) : NULL;
 	flags = nh ? nh->flags : 0;
-	if (flags & NEXTHOP_LOCAL)
+	if (flags & NEXTHOP_LOCAL) {
+		if (tunnel_proto(cfg, m->proto))
+			stage(ctx, PROTO_TUNNEL_INPUT);
 		return deliver(ctx, m, REASON_LOCAL);
+	}
 	if (flags & NEXTHOP_BROADCAST) {
 		if (nh->ifslot == m->rcvif)
 			return deliver(ctx, m, REASON_BROADCAST);

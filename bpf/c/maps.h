@@ -112,6 +112,22 @@ struct {
 	__type(value, __u32);
 } vlan SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, IFNET_SLOTS);
+	__type(key, __u32);
+	__type(value, struct tunnel);
+} tunnel SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, TUNNEL_KEYS);
+	__type(key, struct tunnel_key);
+	__type(value, __u32);
+} tunnel_key SEC(".maps");
+
 /* Where XDP sends frames to, by slot of the interface. */
 struct {
 	__uint(type, BPF_MAP_TYPE_DEVMAP);

@@ -12,6 +12,7 @@
 #include "ip6_input.h"
 #include "netisr_header.h"
 #include "output.h"
+#include "tunnel.h"
 
 /* netisr_queue: to the daemon, for the reason in the mbuf. */
 STAGE(netisr_queue)
@@ -72,6 +73,9 @@ STAGE(netisr_funnel)
 
 	if ((void *)(h + 1) > frame_end(ctx) || h->magic != NETISR_MAGIC)
 		return drop(REASON_NETISR_HEADER);
+	/* For a stage of the XDP build, from one of the TC build. */
+	if (h->resume)
+		return XDP_TX;
 	verdict = bpf_redirect_map(&xsk, ctx->rx_queue_index, XDP_DROP);
 	if (verdict != XDP_REDIRECT)
 		return drop(REASON_NETISR_DOWN);
@@ -124,7 +128,7 @@ STAGE(netisr_input)
 	m->encaps = h->encaps;
 	m->reassembly = h->reassembly;
 	m->prio = h->prio;
-	m->dir = h->resume == RESUME_FORWARD || h->resume == RESUME_PFIL_IN ? PFIL_IN : PFIL_OUT;
+	m->dir = h->resume == RESUME_FORWARD || h->resume == RESUME_PFIL_IN || h->resume == RESUME_TUNNEL_INPUT ? PFIL_IN : PFIL_OUT;
 	m->frame_len = frame_len(ctx) - NETISR_HEADER_LEN;
 	resume = h->resume;
 	if (bpf_xdp_adjust_head(ctx, NETISR_HEADER_LEN))
@@ -136,7 +140,7 @@ STAGE(netisr_input)
 			return drop(REASON_NETISR_HEADER);
 		count(REASON_INJECTED);
 		if (ifp->if_flags & IFNET_CLONE) {
-			if (!tags_pop(ctx, m))
+			if (!(ifp->if_flags & IFNET_TUNNEL ? frame_restart(ctx, m) : tags_pop(ctx, m)))
 				return drop(REASON_ADJUST);
 			return netisr_meta_pass(ctx, ifp->input_ifindex, 1);
 		}
@@ -172,6 +176,10 @@ STAGE(netisr_input)
 			return netisr_pfil(ctx, m, PFIL_INET, PROTO_IP_FORWARD, PROTO_IP_OUTPUT);
 		if (resume == RESUME_FORWARD)
 			stage(ctx, PROTO_IP_FORWARD);
+		if (resume == RESUME_TUNNEL_INPUT)
+			stage(ctx, PROTO_TUNNEL_INPUT);
+		if (resume == RESUME_TUNNEL_OUTPUT)
+			stage(ctx, PROTO_TUNNEL_OUTPUT);
 		if (resume == RESUME_OUTPUT || resume == RESUME_ETHER_OUTPUT)
 			stage(ctx, PROTO_IP_OUTPUT);
 	} else if (m->af == 6) {
@@ -184,6 +192,10 @@ STAGE(netisr_input)
 			return netisr_pfil(ctx, m, PFIL_INET6, PROTO_IP6_FORWARD, PROTO_IP6_OUTPUT);
 		if (resume == RESUME_FORWARD)
 			stage(ctx, PROTO_IP6_FORWARD);
+		if (resume == RESUME_TUNNEL_INPUT)
+			stage(ctx, PROTO_TUNNEL_INPUT);
+		if (resume == RESUME_TUNNEL_OUTPUT)
+			stage(ctx, PROTO_TUNNEL_OUTPUT);
 		if (resume == RESUME_OUTPUT || resume == RESUME_ETHER_OUTPUT)
 			stage(ctx, PROTO_IP6_OUTPUT);
 	}

@@ -176,6 +176,8 @@ inline_always int ether_output_on(ctx_t *ctx, struct mbuf *m, const struct confi
 {
 	__u64 hooks;
 
+	if (ifp->if_flags & IFNET_TUNNEL)
+		stage(ctx, PROTO_TUNNEL_OUTPUT);
 	if (!ether_header_write(ctx, m, ifp))
 		return drop(REASON_ADJUST);
 	hooks = ether_hooks(cfg, ifp);

@@ -16,7 +16,7 @@ import (
 type AbiAbi uint32
 
 const (
-	AbiAbiABI_VERSION AbiAbi = 5
+	AbiAbiABI_VERSION AbiAbi = 6
 )
 
 type AbiArpKey struct {
@@ -46,6 +46,7 @@ const (
 	AbiConfigFlagsCONFIG_SENDREDIRECTS  AbiConfigFlags = 4
 	AbiConfigFlagsCONFIG_SEND6REDIRECTS AbiConfigFlags = 8
 	AbiConfigFlagsCONFIG_STEALTH        AbiConfigFlags = 16
+	AbiConfigFlagsCONFIG_GREUDP         AbiConfigFlags = 32
 )
 
 type AbiConfiguration struct {
@@ -155,6 +156,7 @@ const (
 	AbiIfnetFlagsIFNET_PFSKIP      AbiIfnetFlags = 32768
 	AbiIfnetFlagsIFNET_FUNNEL      AbiIfnetFlags = 16384
 	AbiIfnetFlagsIFNET_DHCP        AbiIfnetFlags = 65536
+	AbiIfnetFlagsIFNET_TUNNEL      AbiIfnetFlags = 131072
 )
 
 type AbiIpflow struct {
@@ -176,15 +178,17 @@ const (
 type AbiLimits uint32
 
 const (
-	AbiLimitsIFNET_SLOTS   AbiLimits = 16384
-	AbiLimitsIFNET_PROBES  AbiLimits = 4
-	AbiLimitsNEXTHOPS      AbiLimits = 65536
-	AbiLimitsNEIGHBOURS    AbiLimits = 65536
-	AbiLimitsVLANS         AbiLimits = 16384
-	AbiLimitsPFIL_HOOKS    AbiLimits = 7
-	AbiLimitsCONFIG_SLOTS  AbiLimits = 2
-	AbiLimitsENCAP_MAX     AbiLimits = 4
-	AbiLimitsNETISR_QUEUES AbiLimits = 64
+	AbiLimitsIFNET_SLOTS    AbiLimits = 16384
+	AbiLimitsIFNET_PROBES   AbiLimits = 4
+	AbiLimitsNEXTHOPS       AbiLimits = 65536
+	AbiLimitsNEIGHBOURS     AbiLimits = 65536
+	AbiLimitsVLANS          AbiLimits = 16384
+	AbiLimitsPFIL_HOOKS     AbiLimits = 7
+	AbiLimitsCONFIG_SLOTS   AbiLimits = 2
+	AbiLimitsENCAP_MAX      AbiLimits = 4
+	AbiLimitsNETISR_QUEUES  AbiLimits = 64
+	AbiLimitsTUNNEL_NESTING AbiLimits = 1
+	AbiLimitsTUNNEL_KEYS    AbiLimits = 32768
 )
 
 type AbiLlentry struct {
@@ -224,6 +228,9 @@ type AbiMbuf struct {
 	PfSlot     uint32
 	PfKey      uint32
 	Scrub      [2]AbiPfScrubbed
+	Nesting    uint16
+	Unnesting  uint16
+	Spare      uint32
 }
 
 type AbiMbufFlags uint32
@@ -247,6 +254,7 @@ const (
 	AbiMbufFlagsM_PFDESC        AbiMbufFlags = 32768
 	AbiMbufFlagsM_PFFLOW        AbiMbufFlags = 65536
 	AbiMbufFlagsM_PFNEW         AbiMbufFlags = 131072
+	AbiMbufFlagsM_TUNNEL        AbiMbufFlags = 262144
 )
 
 type AbiNd6Key struct {
@@ -304,14 +312,16 @@ type AbiNetisrMeta struct {
 type AbiNetisrResume uint32
 
 const (
-	AbiNetisrResumeRESUME_NONE         AbiNetisrResume = 0
-	AbiNetisrResumeRESUME_FORWARD      AbiNetisrResume = 1
-	AbiNetisrResumeRESUME_OUTPUT       AbiNetisrResume = 2
-	AbiNetisrResumeRESUME_ETHER_OUTPUT AbiNetisrResume = 3
-	AbiNetisrResumeRESUME_LOCAL        AbiNetisrResume = 4
-	AbiNetisrResumeRESUME_TRANSMIT     AbiNetisrResume = 5
-	AbiNetisrResumeRESUME_PFIL_IN      AbiNetisrResume = 6
-	AbiNetisrResumeRESUME_PFIL_OUT     AbiNetisrResume = 7
+	AbiNetisrResumeRESUME_NONE          AbiNetisrResume = 0
+	AbiNetisrResumeRESUME_FORWARD       AbiNetisrResume = 1
+	AbiNetisrResumeRESUME_OUTPUT        AbiNetisrResume = 2
+	AbiNetisrResumeRESUME_ETHER_OUTPUT  AbiNetisrResume = 3
+	AbiNetisrResumeRESUME_LOCAL         AbiNetisrResume = 4
+	AbiNetisrResumeRESUME_TRANSMIT      AbiNetisrResume = 5
+	AbiNetisrResumeRESUME_PFIL_IN       AbiNetisrResume = 6
+	AbiNetisrResumeRESUME_PFIL_OUT      AbiNetisrResume = 7
+	AbiNetisrResumeRESUME_TUNNEL_OUTPUT AbiNetisrResume = 8
+	AbiNetisrResumeRESUME_TUNNEL_INPUT  AbiNetisrResume = 9
 )
 
 type AbiNexthop struct {
@@ -1066,96 +1076,119 @@ const (
 type AbiProto uint32
 
 const (
-	AbiProtoPROTO_ETHER_INPUT  AbiProto = 0
-	AbiProtoPROTO_VLAN_INPUT   AbiProto = 1
-	AbiProtoPROTO_ETHER_DEMUX  AbiProto = 2
-	AbiProtoPROTO_IP_INPUT     AbiProto = 3
-	AbiProtoPROTO_IP6INPUT     AbiProto = 4
-	AbiProtoPROTO_IP_FORWARD   AbiProto = 5
-	AbiProtoPROTO_IP6FORWARD   AbiProto = 6
-	AbiProtoPROTO_IP_OUTPUT    AbiProto = 7
-	AbiProtoPROTO_IP6OUTPUT    AbiProto = 8
-	AbiProtoPROTO_ETHER_OUTPUT AbiProto = 9
-	AbiProtoPROTO_IF_TRANSMIT  AbiProto = 10
-	AbiProtoPROTO_IF_START     AbiProto = 11
-	AbiProtoPROTO_NETISR       AbiProto = 12
-	AbiProtoPROTO_HOOK         AbiProto = 16
-	AbiProtoPROTO_HOOK_LAST    AbiProto = 47
-	AbiProtoPROTO_MAX          AbiProto = 64
+	AbiProtoPROTO_ETHER_INPUT    AbiProto = 0
+	AbiProtoPROTO_VLAN_INPUT     AbiProto = 1
+	AbiProtoPROTO_ETHER_DEMUX    AbiProto = 2
+	AbiProtoPROTO_IP_INPUT       AbiProto = 3
+	AbiProtoPROTO_IP6INPUT       AbiProto = 4
+	AbiProtoPROTO_IP_FORWARD     AbiProto = 5
+	AbiProtoPROTO_IP6FORWARD     AbiProto = 6
+	AbiProtoPROTO_IP_OUTPUT      AbiProto = 7
+	AbiProtoPROTO_IP6OUTPUT      AbiProto = 8
+	AbiProtoPROTO_ETHER_OUTPUT   AbiProto = 9
+	AbiProtoPROTO_IF_TRANSMIT    AbiProto = 10
+	AbiProtoPROTO_IF_START       AbiProto = 11
+	AbiProtoPROTO_NETISR         AbiProto = 12
+	AbiProtoPROTO_TUNNEL_INPUT   AbiProto = 13
+	AbiProtoPROTO_TUNNEL_OUTPUT  AbiProto = 14
+	AbiProtoPROTO_TUNNEL_DELIVER AbiProto = 15
+	AbiProtoPROTO_HOOK           AbiProto = 16
+	AbiProtoPROTO_HOOK_LAST      AbiProto = 47
+	AbiProtoPROTO_GRE_INPUT      AbiProto = 48
+	AbiProtoPROTO_GRE_OUTPUT     AbiProto = 49
+	AbiProtoPROTO_MAX            AbiProto = 64
 )
 
 type AbiReason uint32
 
 const (
-	AbiReasonREASON_UNSET             AbiReason = 0
-	AbiReasonREASON_FORWARD           AbiReason = 1
-	AbiReasonREASON_FORWARD6          AbiReason = 2
-	AbiReasonREASON_OUTPUT            AbiReason = 3
-	AbiReasonREASON_LOCAL             AbiReason = 4
-	AbiReasonREASON_BROADCAST         AbiReason = 5
-	AbiReasonREASON_MULTICAST         AbiReason = 6
-	AbiReasonREASON_ARP               AbiReason = 7
-	AbiReasonREASON_NOPROTO           AbiReason = 8
-	AbiReasonREASON_UPPER             AbiReason = 9
-	AbiReasonREASON_UNOWNED           AbiReason = 10
-	AbiReasonREASON_OTHERHOST_TAP     AbiReason = 11
-	AbiReasonREASON_INJECTED          AbiReason = 12
-	AbiReasonREASON_NETISR_ARP        AbiReason = 13
-	AbiReasonREASON_NETISR_TTL        AbiReason = 14
-	AbiReasonREASON_NETISR_NOROUTE    AbiReason = 15
-	AbiReasonREASON_NETISR_REJECT     AbiReason = 16
-	AbiReasonREASON_NETISR_FRAGMENT   AbiReason = 17
-	AbiReasonREASON_NETISR_TOOBIG     AbiReason = 18
-	AbiReasonREASON_NETISR_OPTIONS    AbiReason = 19
-	AbiReasonREASON_NETISR_PARAMPROB  AbiReason = 20
-	AbiReasonREASON_NETISR_REDIRECT   AbiReason = 21
-	AbiReasonREASON_NETISR_SCOPE      AbiReason = 22
-	AbiReasonREASON_NETISR_HOOK       AbiReason = 23
-	AbiReasonREASON_NETISR_REASSEMBLE AbiReason = 24
-	AbiReasonREASON_NETISR_REFRAGMENT AbiReason = 25
-	AbiReasonREASON_NETISR_DOWN       AbiReason = 26
-	AbiReasonREASON_NETISR_FULL       AbiReason = 27
-	AbiReasonREASON_PROTOSW           AbiReason = 28
-	AbiReasonREASON_MBUF              AbiReason = 29
-	AbiReasonREASON_CONFIG            AbiReason = 30
-	AbiReasonREASON_NESTING           AbiReason = 31
-	AbiReasonREASON_ADJUST            AbiReason = 32
-	AbiReasonREASON_ETHER_RUNT        AbiReason = 33
-	AbiReasonREASON_ETHER_OTHERHOST   AbiReason = 34
-	AbiReasonREASON_ETHER_BADSRC      AbiReason = 35
-	AbiReasonREASON_ETHER_VLAN        AbiReason = 36
-	AbiReasonREASON_IF_DOWN           AbiReason = 37
-	AbiReasonREASON_IF_MONITOR        AbiReason = 38
-	AbiReasonREASON_IF_NOXMIT         AbiReason = 39
-	AbiReasonREASON_IP_TOOSHORT       AbiReason = 40
-	AbiReasonREASON_IP_BADVERS        AbiReason = 41
-	AbiReasonREASON_IP_BADHLEN        AbiReason = 42
-	AbiReasonREASON_IP_BADLEN         AbiReason = 43
-	AbiReasonREASON_IP_TRUNCATED      AbiReason = 44
-	AbiReasonREASON_IP_BADSUM         AbiReason = 45
-	AbiReasonREASON_IP_BADADDR        AbiReason = 46
-	AbiReasonREASON_IP_CANTFORWARD    AbiReason = 47
-	AbiReasonREASON_IP_FORWARDING     AbiReason = 48
-	AbiReasonREASON_IP_BLACKHOLE      AbiReason = 49
-	AbiReasonREASON_IP_LOOP           AbiReason = 50
-	AbiReasonREASON_IP6TOOSHORT       AbiReason = 51
-	AbiReasonREASON_IP6BADVERS        AbiReason = 52
-	AbiReasonREASON_IP6TRUNCATED      AbiReason = 53
-	AbiReasonREASON_IP6BADADDR        AbiReason = 54
-	AbiReasonREASON_IP6CANTFORWARD    AbiReason = 55
-	AbiReasonREASON_IP6FORWARDING     AbiReason = 56
-	AbiReasonREASON_IP6BLACKHOLE      AbiReason = 57
-	AbiReasonREASON_PFIL              AbiReason = 58
-	AbiReasonREASON_PF_BLOCK          AbiReason = 59
-	AbiReasonREASON_PF_STATE          AbiReason = 60
-	AbiReasonREASON_PF_LIMIT          AbiReason = 61
-	AbiReasonREASON_PF_SHORT          AbiReason = 62
-	AbiReasonREASON_PF_NORMALIZE      AbiReason = 63
-	AbiReasonREASON_PF_FRAGMENT       AbiReason = 64
-	AbiReasonREASON_PF_TRANSLATE      AbiReason = 65
-	AbiReasonREASON_ARP_UNRESOLVED    AbiReason = 66
-	AbiReasonREASON_NETISR_HEADER     AbiReason = 67
-	AbiReasonREASON_MAX               AbiReason = 68
+	AbiReasonREASON_UNSET               AbiReason = 0
+	AbiReasonREASON_FORWARD             AbiReason = 1
+	AbiReasonREASON_FORWARD6            AbiReason = 2
+	AbiReasonREASON_OUTPUT              AbiReason = 3
+	AbiReasonREASON_LOCAL               AbiReason = 4
+	AbiReasonREASON_BROADCAST           AbiReason = 5
+	AbiReasonREASON_MULTICAST           AbiReason = 6
+	AbiReasonREASON_ARP                 AbiReason = 7
+	AbiReasonREASON_NOPROTO             AbiReason = 8
+	AbiReasonREASON_UPPER               AbiReason = 9
+	AbiReasonREASON_UNOWNED             AbiReason = 10
+	AbiReasonREASON_OTHERHOST_TAP       AbiReason = 11
+	AbiReasonREASON_INJECTED            AbiReason = 12
+	AbiReasonREASON_NETISR_ARP          AbiReason = 13
+	AbiReasonREASON_NETISR_TTL          AbiReason = 14
+	AbiReasonREASON_NETISR_NOROUTE      AbiReason = 15
+	AbiReasonREASON_NETISR_REJECT       AbiReason = 16
+	AbiReasonREASON_NETISR_FRAGMENT     AbiReason = 17
+	AbiReasonREASON_NETISR_TOOBIG       AbiReason = 18
+	AbiReasonREASON_NETISR_OPTIONS      AbiReason = 19
+	AbiReasonREASON_NETISR_PARAMPROB    AbiReason = 20
+	AbiReasonREASON_NETISR_REDIRECT     AbiReason = 21
+	AbiReasonREASON_NETISR_SCOPE        AbiReason = 22
+	AbiReasonREASON_NETISR_HOOK         AbiReason = 23
+	AbiReasonREASON_NETISR_REASSEMBLE   AbiReason = 24
+	AbiReasonREASON_NETISR_REFRAGMENT   AbiReason = 25
+	AbiReasonREASON_NETISR_TUNNEL       AbiReason = 26
+	AbiReasonREASON_NETISR_TUNNEL_ERROR AbiReason = 27
+	AbiReasonREASON_NETISR_DOWN         AbiReason = 28
+	AbiReasonREASON_NETISR_FULL         AbiReason = 29
+	AbiReasonREASON_PROTOSW             AbiReason = 30
+	AbiReasonREASON_MBUF                AbiReason = 31
+	AbiReasonREASON_CONFIG              AbiReason = 32
+	AbiReasonREASON_NESTING             AbiReason = 33
+	AbiReasonREASON_ADJUST              AbiReason = 34
+	AbiReasonREASON_ETHER_RUNT          AbiReason = 35
+	AbiReasonREASON_ETHER_OTHERHOST     AbiReason = 36
+	AbiReasonREASON_ETHER_BADSRC        AbiReason = 37
+	AbiReasonREASON_ETHER_VLAN          AbiReason = 38
+	AbiReasonREASON_IF_DOWN             AbiReason = 39
+	AbiReasonREASON_IF_MONITOR          AbiReason = 40
+	AbiReasonREASON_IF_NOXMIT           AbiReason = 41
+	AbiReasonREASON_IP_TOOSHORT         AbiReason = 42
+	AbiReasonREASON_IP_BADVERS          AbiReason = 43
+	AbiReasonREASON_IP_BADHLEN          AbiReason = 44
+	AbiReasonREASON_IP_BADLEN           AbiReason = 45
+	AbiReasonREASON_IP_TRUNCATED        AbiReason = 46
+	AbiReasonREASON_IP_BADSUM           AbiReason = 47
+	AbiReasonREASON_IP_BADADDR          AbiReason = 48
+	AbiReasonREASON_IP_CANTFORWARD      AbiReason = 49
+	AbiReasonREASON_IP_FORWARDING       AbiReason = 50
+	AbiReasonREASON_IP_BLACKHOLE        AbiReason = 51
+	AbiReasonREASON_IP_LOOP             AbiReason = 52
+	AbiReasonREASON_IP6TOOSHORT         AbiReason = 53
+	AbiReasonREASON_IP6BADVERS          AbiReason = 54
+	AbiReasonREASON_IP6TRUNCATED        AbiReason = 55
+	AbiReasonREASON_IP6BADADDR          AbiReason = 56
+	AbiReasonREASON_IP6CANTFORWARD      AbiReason = 57
+	AbiReasonREASON_IP6FORWARDING       AbiReason = 58
+	AbiReasonREASON_IP6BLACKHOLE        AbiReason = 59
+	AbiReasonREASON_PFIL                AbiReason = 60
+	AbiReasonREASON_PF_BLOCK            AbiReason = 61
+	AbiReasonREASON_PF_STATE            AbiReason = 62
+	AbiReasonREASON_PF_LIMIT            AbiReason = 63
+	AbiReasonREASON_PF_SHORT            AbiReason = 64
+	AbiReasonREASON_PF_NORMALIZE        AbiReason = 65
+	AbiReasonREASON_PF_FRAGMENT         AbiReason = 66
+	AbiReasonREASON_PF_TRANSLATE        AbiReason = 67
+	AbiReasonREASON_ARP_UNRESOLVED      AbiReason = 68
+	AbiReasonREASON_TUNNEL_DOWN         AbiReason = 69
+	AbiReasonREASON_TUNNEL_HEADER       AbiReason = 70
+	AbiReasonREASON_TUNNEL_SOURCE       AbiReason = 71
+	AbiReasonREASON_TUNNEL_ECN          AbiReason = 72
+	AbiReasonREASON_TUNNEL_ROUTE        AbiReason = 73
+	AbiReasonREASON_GRE_BADSUM          AbiReason = 74
+	AbiReasonREASON_GRE_KEY             AbiReason = 75
+	AbiReasonREASON_GRE_SEQUENCE        AbiReason = 76
+	AbiReasonREASON_NETISR_HEADER       AbiReason = 77
+	AbiReasonREASON_MAX                 AbiReason = 78
+)
+
+type AbiRefragment uint32
+
+const (
+	AbiRefragmentREFRAGMENT_SEND   AbiRefragment = 0
+	AbiRefragmentREFRAGMENT_LOCAL  AbiRefragment = 1
+	AbiRefragmentREFRAGMENT_TUNNEL AbiRefragment = 2
 )
 
 type AbiRtKey struct {
@@ -1177,6 +1210,54 @@ type AbiTcMark uint32
 const (
 	AbiTcMarkTC_MARK_OUTPUT AbiTcMark = 46546
 	AbiTcMarkTC_MARK_INPUT  AbiTcMark = 46547
+)
+
+type AbiTunnel struct {
+	_      structs.HostLayout
+	Kind   uint16
+	Af     uint8
+	Ttl    uint8
+	Flags  uint32
+	Src    [16]uint8
+	Dst    [16]uint8
+	Key    uint32
+	Port   uint16
+	Spare0 uint16
+	Oseq   uint32
+	Iseq   uint32
+	Spare  [9]uint64
+}
+
+type AbiTunnelFlags uint32
+
+const (
+	AbiTunnelFlagsTUNNEL_ECN   AbiTunnelFlags = 1
+	AbiTunnelFlagsTUNNEL_ANYIF AbiTunnelFlags = 2
+	AbiTunnelFlagsTUNNEL_CSUM  AbiTunnelFlags = 4
+	AbiTunnelFlagsTUNNEL_KEYED AbiTunnelFlags = 8
+	AbiTunnelFlagsTUNNEL_SEQ   AbiTunnelFlags = 16
+	AbiTunnelFlagsTUNNEL_UDP   AbiTunnelFlags = 32
+)
+
+type AbiTunnelKey struct {
+	_     structs.HostLayout
+	Src   [16]uint8
+	Dst   [16]uint8
+	Key   uint32
+	Kind  uint16
+	Af    uint8
+	Spare uint8
+}
+
+type AbiTunnelKind uint32
+
+const (
+	AbiTunnelKindTUNNEL_NONE    AbiTunnelKind = 0
+	AbiTunnelKindTUNNEL_GIF     AbiTunnelKind = 1
+	AbiTunnelKindTUNNEL_GRE     AbiTunnelKind = 2
+	AbiTunnelKindTUNNEL_STF     AbiTunnelKind = 3
+	AbiTunnelKindTUNNEL_GREUDP  AbiTunnelKind = 4
+	AbiTunnelKindTUNNEL_GREENDS AbiTunnelKind = 5
 )
 
 type AbiVlanKey struct {

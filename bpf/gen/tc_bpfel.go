@@ -52,10 +52,14 @@ const (
 	TcMapReasons        = "reasons"
 	TcMapRtInet         = "rt_inet"
 	TcMapRtInet6        = "rt_inet6"
+	TcMapTunnel         = "tunnel"
+	TcMapTunnelKey      = "tunnel_key"
 	TcMapTxPort         = "tx_port"
 	TcMapVlan           = "vlan"
 	TcProgEtherDemux    = "ether_demux"
 	TcProgEtherInput    = "ether_input"
+	TcProgGreInput      = "gre_input"
+	TcProgGreOutput     = "gre_output"
 	TcProgIfOutput      = "if_output"
 	TcProgIfStart       = "if_start"
 	TcProgIfTransmit    = "if_transmit"
@@ -74,6 +78,9 @@ const (
 	TcProgPfTest        = "pf_test"
 	TcProgPfTestRule    = "pf_test_rule"
 	TcProgPfTestState   = "pf_test_state"
+	TcProgTunnelDeliver = "tunnel_deliver"
+	TcProgTunnelInput   = "tunnel_input"
+	TcProgTunnelOutput  = "tunnel_output"
 	TcProgVlanInput     = "vlan_input"
 )
 
@@ -119,27 +126,32 @@ type TcSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type TcProgramSpecs struct {
-	EtherDemux   *ebpf.ProgramSpec `ebpf:"ether_demux"`
-	EtherInput   *ebpf.ProgramSpec `ebpf:"ether_input"`
-	IfOutput     *ebpf.ProgramSpec `ebpf:"if_output"`
-	IfStart      *ebpf.ProgramSpec `ebpf:"if_start"`
-	IfTransmit   *ebpf.ProgramSpec `ebpf:"if_transmit"`
-	Ip6Forward   *ebpf.ProgramSpec `ebpf:"ip6_forward"`
-	Ip6Input     *ebpf.ProgramSpec `ebpf:"ip6_input"`
-	Ip6Output    *ebpf.ProgramSpec `ebpf:"ip6_output"`
-	IpForward    *ebpf.ProgramSpec `ebpf:"ip_forward"`
-	IpInput      *ebpf.ProgramSpec `ebpf:"ip_input"`
-	IpOutput     *ebpf.ProgramSpec `ebpf:"ip_output"`
-	NetisrOutput *ebpf.ProgramSpec `ebpf:"netisr_output"`
-	NetisrQueue  *ebpf.ProgramSpec `ebpf:"netisr_queue"`
-	PfError      *ebpf.ProgramSpec `ebpf:"pf_error"`
-	PfNat        *ebpf.ProgramSpec `ebpf:"pf_nat"`
-	PfNormalize  *ebpf.ProgramSpec `ebpf:"pf_normalize"`
-	PfScrub      *ebpf.ProgramSpec `ebpf:"pf_scrub"`
-	PfTest       *ebpf.ProgramSpec `ebpf:"pf_test"`
-	PfTestRule   *ebpf.ProgramSpec `ebpf:"pf_test_rule"`
-	PfTestState  *ebpf.ProgramSpec `ebpf:"pf_test_state"`
-	VlanInput    *ebpf.ProgramSpec `ebpf:"vlan_input"`
+	EtherDemux    *ebpf.ProgramSpec `ebpf:"ether_demux"`
+	EtherInput    *ebpf.ProgramSpec `ebpf:"ether_input"`
+	GreInput      *ebpf.ProgramSpec `ebpf:"gre_input"`
+	GreOutput     *ebpf.ProgramSpec `ebpf:"gre_output"`
+	IfOutput      *ebpf.ProgramSpec `ebpf:"if_output"`
+	IfStart       *ebpf.ProgramSpec `ebpf:"if_start"`
+	IfTransmit    *ebpf.ProgramSpec `ebpf:"if_transmit"`
+	Ip6Forward    *ebpf.ProgramSpec `ebpf:"ip6_forward"`
+	Ip6Input      *ebpf.ProgramSpec `ebpf:"ip6_input"`
+	Ip6Output     *ebpf.ProgramSpec `ebpf:"ip6_output"`
+	IpForward     *ebpf.ProgramSpec `ebpf:"ip_forward"`
+	IpInput       *ebpf.ProgramSpec `ebpf:"ip_input"`
+	IpOutput      *ebpf.ProgramSpec `ebpf:"ip_output"`
+	NetisrOutput  *ebpf.ProgramSpec `ebpf:"netisr_output"`
+	NetisrQueue   *ebpf.ProgramSpec `ebpf:"netisr_queue"`
+	PfError       *ebpf.ProgramSpec `ebpf:"pf_error"`
+	PfNat         *ebpf.ProgramSpec `ebpf:"pf_nat"`
+	PfNormalize   *ebpf.ProgramSpec `ebpf:"pf_normalize"`
+	PfScrub       *ebpf.ProgramSpec `ebpf:"pf_scrub"`
+	PfTest        *ebpf.ProgramSpec `ebpf:"pf_test"`
+	PfTestRule    *ebpf.ProgramSpec `ebpf:"pf_test_rule"`
+	PfTestState   *ebpf.ProgramSpec `ebpf:"pf_test_state"`
+	TunnelDeliver *ebpf.ProgramSpec `ebpf:"tunnel_deliver"`
+	TunnelInput   *ebpf.ProgramSpec `ebpf:"tunnel_input"`
+	TunnelOutput  *ebpf.ProgramSpec `ebpf:"tunnel_output"`
+	VlanInput     *ebpf.ProgramSpec `ebpf:"vlan_input"`
 }
 
 // TcMapSpecs contains maps before they are loaded into the kernel.
@@ -182,6 +194,8 @@ type TcMapSpecs struct {
 	Reasons        *ebpf.MapSpec `ebpf:"reasons"`
 	RtInet         *ebpf.MapSpec `ebpf:"rt_inet"`
 	RtInet6        *ebpf.MapSpec `ebpf:"rt_inet6"`
+	Tunnel         *ebpf.MapSpec `ebpf:"tunnel"`
+	TunnelKey      *ebpf.MapSpec `ebpf:"tunnel_key"`
 	TxPort         *ebpf.MapSpec `ebpf:"tx_port"`
 	Vlan           *ebpf.MapSpec `ebpf:"vlan"`
 }
@@ -248,6 +262,8 @@ type TcMaps struct {
 	Reasons        *ebpf.Map `ebpf:"reasons"`
 	RtInet         *ebpf.Map `ebpf:"rt_inet"`
 	RtInet6        *ebpf.Map `ebpf:"rt_inet6"`
+	Tunnel         *ebpf.Map `ebpf:"tunnel"`
+	TunnelKey      *ebpf.Map `ebpf:"tunnel_key"`
 	TxPort         *ebpf.Map `ebpf:"tx_port"`
 	Vlan           *ebpf.Map `ebpf:"vlan"`
 }
@@ -290,6 +306,8 @@ func (m *TcMaps) Close() error {
 		m.Reasons,
 		m.RtInet,
 		m.RtInet6,
+		m.Tunnel,
+		m.TunnelKey,
 		m.TxPort,
 		m.Vlan,
 	)
@@ -305,33 +323,40 @@ type TcVariables struct {
 //
 // It can be passed to LoadTcObjects or ebpf.CollectionSpec.LoadAndAssign.
 type TcPrograms struct {
-	EtherDemux   *ebpf.Program `ebpf:"ether_demux"`
-	EtherInput   *ebpf.Program `ebpf:"ether_input"`
-	IfOutput     *ebpf.Program `ebpf:"if_output"`
-	IfStart      *ebpf.Program `ebpf:"if_start"`
-	IfTransmit   *ebpf.Program `ebpf:"if_transmit"`
-	Ip6Forward   *ebpf.Program `ebpf:"ip6_forward"`
-	Ip6Input     *ebpf.Program `ebpf:"ip6_input"`
-	Ip6Output    *ebpf.Program `ebpf:"ip6_output"`
-	IpForward    *ebpf.Program `ebpf:"ip_forward"`
-	IpInput      *ebpf.Program `ebpf:"ip_input"`
-	IpOutput     *ebpf.Program `ebpf:"ip_output"`
-	NetisrOutput *ebpf.Program `ebpf:"netisr_output"`
-	NetisrQueue  *ebpf.Program `ebpf:"netisr_queue"`
-	PfError      *ebpf.Program `ebpf:"pf_error"`
-	PfNat        *ebpf.Program `ebpf:"pf_nat"`
-	PfNormalize  *ebpf.Program `ebpf:"pf_normalize"`
-	PfScrub      *ebpf.Program `ebpf:"pf_scrub"`
-	PfTest       *ebpf.Program `ebpf:"pf_test"`
-	PfTestRule   *ebpf.Program `ebpf:"pf_test_rule"`
-	PfTestState  *ebpf.Program `ebpf:"pf_test_state"`
-	VlanInput    *ebpf.Program `ebpf:"vlan_input"`
+	EtherDemux    *ebpf.Program `ebpf:"ether_demux"`
+	EtherInput    *ebpf.Program `ebpf:"ether_input"`
+	GreInput      *ebpf.Program `ebpf:"gre_input"`
+	GreOutput     *ebpf.Program `ebpf:"gre_output"`
+	IfOutput      *ebpf.Program `ebpf:"if_output"`
+	IfStart       *ebpf.Program `ebpf:"if_start"`
+	IfTransmit    *ebpf.Program `ebpf:"if_transmit"`
+	Ip6Forward    *ebpf.Program `ebpf:"ip6_forward"`
+	Ip6Input      *ebpf.Program `ebpf:"ip6_input"`
+	Ip6Output     *ebpf.Program `ebpf:"ip6_output"`
+	IpForward     *ebpf.Program `ebpf:"ip_forward"`
+	IpInput       *ebpf.Program `ebpf:"ip_input"`
+	IpOutput      *ebpf.Program `ebpf:"ip_output"`
+	NetisrOutput  *ebpf.Program `ebpf:"netisr_output"`
+	NetisrQueue   *ebpf.Program `ebpf:"netisr_queue"`
+	PfError       *ebpf.Program `ebpf:"pf_error"`
+	PfNat         *ebpf.Program `ebpf:"pf_nat"`
+	PfNormalize   *ebpf.Program `ebpf:"pf_normalize"`
+	PfScrub       *ebpf.Program `ebpf:"pf_scrub"`
+	PfTest        *ebpf.Program `ebpf:"pf_test"`
+	PfTestRule    *ebpf.Program `ebpf:"pf_test_rule"`
+	PfTestState   *ebpf.Program `ebpf:"pf_test_state"`
+	TunnelDeliver *ebpf.Program `ebpf:"tunnel_deliver"`
+	TunnelInput   *ebpf.Program `ebpf:"tunnel_input"`
+	TunnelOutput  *ebpf.Program `ebpf:"tunnel_output"`
+	VlanInput     *ebpf.Program `ebpf:"vlan_input"`
 }
 
 func (p *TcPrograms) Close() error {
 	return _TcClose(
 		p.EtherDemux,
 		p.EtherInput,
+		p.GreInput,
+		p.GreOutput,
 		p.IfOutput,
 		p.IfStart,
 		p.IfTransmit,
@@ -350,6 +375,9 @@ func (p *TcPrograms) Close() error {
 		p.PfTest,
 		p.PfTestRule,
 		p.PfTestState,
+		p.TunnelDeliver,
+		p.TunnelInput,
+		p.TunnelOutput,
 		p.VlanInput,
 	)
 }

@@ -52,11 +52,15 @@ const (
 	XdpMapReasons        = "reasons"
 	XdpMapRtInet         = "rt_inet"
 	XdpMapRtInet6        = "rt_inet6"
+	XdpMapTunnel         = "tunnel"
+	XdpMapTunnelKey      = "tunnel_key"
 	XdpMapTxPort         = "tx_port"
 	XdpMapVlan           = "vlan"
 	XdpMapXsk            = "xsk"
 	XdpProgEtherDemux    = "ether_demux"
 	XdpProgEtherInput    = "ether_input"
+	XdpProgGreInput      = "gre_input"
+	XdpProgGreOutput     = "gre_output"
 	XdpProgIfTransmit    = "if_transmit"
 	XdpProgIp6Forward    = "ip6_forward"
 	XdpProgIp6Input      = "ip6_input"
@@ -74,6 +78,9 @@ const (
 	XdpProgPfTest        = "pf_test"
 	XdpProgPfTestRule    = "pf_test_rule"
 	XdpProgPfTestState   = "pf_test_state"
+	XdpProgTunnelDeliver = "tunnel_deliver"
+	XdpProgTunnelInput   = "tunnel_input"
+	XdpProgTunnelOutput  = "tunnel_output"
 	XdpProgVlanInput     = "vlan_input"
 )
 
@@ -119,26 +126,31 @@ type XdpSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type XdpProgramSpecs struct {
-	EtherDemux   *ebpf.ProgramSpec `ebpf:"ether_demux"`
-	EtherInput   *ebpf.ProgramSpec `ebpf:"ether_input"`
-	IfTransmit   *ebpf.ProgramSpec `ebpf:"if_transmit"`
-	Ip6Forward   *ebpf.ProgramSpec `ebpf:"ip6_forward"`
-	Ip6Input     *ebpf.ProgramSpec `ebpf:"ip6_input"`
-	Ip6Output    *ebpf.ProgramSpec `ebpf:"ip6_output"`
-	IpForward    *ebpf.ProgramSpec `ebpf:"ip_forward"`
-	IpInput      *ebpf.ProgramSpec `ebpf:"ip_input"`
-	IpOutput     *ebpf.ProgramSpec `ebpf:"ip_output"`
-	NetisrFunnel *ebpf.ProgramSpec `ebpf:"netisr_funnel"`
-	NetisrInput  *ebpf.ProgramSpec `ebpf:"netisr_input"`
-	NetisrQueue  *ebpf.ProgramSpec `ebpf:"netisr_queue"`
-	PfError      *ebpf.ProgramSpec `ebpf:"pf_error"`
-	PfNat        *ebpf.ProgramSpec `ebpf:"pf_nat"`
-	PfNormalize  *ebpf.ProgramSpec `ebpf:"pf_normalize"`
-	PfScrub      *ebpf.ProgramSpec `ebpf:"pf_scrub"`
-	PfTest       *ebpf.ProgramSpec `ebpf:"pf_test"`
-	PfTestRule   *ebpf.ProgramSpec `ebpf:"pf_test_rule"`
-	PfTestState  *ebpf.ProgramSpec `ebpf:"pf_test_state"`
-	VlanInput    *ebpf.ProgramSpec `ebpf:"vlan_input"`
+	EtherDemux    *ebpf.ProgramSpec `ebpf:"ether_demux"`
+	EtherInput    *ebpf.ProgramSpec `ebpf:"ether_input"`
+	GreInput      *ebpf.ProgramSpec `ebpf:"gre_input"`
+	GreOutput     *ebpf.ProgramSpec `ebpf:"gre_output"`
+	IfTransmit    *ebpf.ProgramSpec `ebpf:"if_transmit"`
+	Ip6Forward    *ebpf.ProgramSpec `ebpf:"ip6_forward"`
+	Ip6Input      *ebpf.ProgramSpec `ebpf:"ip6_input"`
+	Ip6Output     *ebpf.ProgramSpec `ebpf:"ip6_output"`
+	IpForward     *ebpf.ProgramSpec `ebpf:"ip_forward"`
+	IpInput       *ebpf.ProgramSpec `ebpf:"ip_input"`
+	IpOutput      *ebpf.ProgramSpec `ebpf:"ip_output"`
+	NetisrFunnel  *ebpf.ProgramSpec `ebpf:"netisr_funnel"`
+	NetisrInput   *ebpf.ProgramSpec `ebpf:"netisr_input"`
+	NetisrQueue   *ebpf.ProgramSpec `ebpf:"netisr_queue"`
+	PfError       *ebpf.ProgramSpec `ebpf:"pf_error"`
+	PfNat         *ebpf.ProgramSpec `ebpf:"pf_nat"`
+	PfNormalize   *ebpf.ProgramSpec `ebpf:"pf_normalize"`
+	PfScrub       *ebpf.ProgramSpec `ebpf:"pf_scrub"`
+	PfTest        *ebpf.ProgramSpec `ebpf:"pf_test"`
+	PfTestRule    *ebpf.ProgramSpec `ebpf:"pf_test_rule"`
+	PfTestState   *ebpf.ProgramSpec `ebpf:"pf_test_state"`
+	TunnelDeliver *ebpf.ProgramSpec `ebpf:"tunnel_deliver"`
+	TunnelInput   *ebpf.ProgramSpec `ebpf:"tunnel_input"`
+	TunnelOutput  *ebpf.ProgramSpec `ebpf:"tunnel_output"`
+	VlanInput     *ebpf.ProgramSpec `ebpf:"vlan_input"`
 }
 
 // XdpMapSpecs contains maps before they are loaded into the kernel.
@@ -181,6 +193,8 @@ type XdpMapSpecs struct {
 	Reasons        *ebpf.MapSpec `ebpf:"reasons"`
 	RtInet         *ebpf.MapSpec `ebpf:"rt_inet"`
 	RtInet6        *ebpf.MapSpec `ebpf:"rt_inet6"`
+	Tunnel         *ebpf.MapSpec `ebpf:"tunnel"`
+	TunnelKey      *ebpf.MapSpec `ebpf:"tunnel_key"`
 	TxPort         *ebpf.MapSpec `ebpf:"tx_port"`
 	Vlan           *ebpf.MapSpec `ebpf:"vlan"`
 	Xsk            *ebpf.MapSpec `ebpf:"xsk"`
@@ -248,6 +262,8 @@ type XdpMaps struct {
 	Reasons        *ebpf.Map `ebpf:"reasons"`
 	RtInet         *ebpf.Map `ebpf:"rt_inet"`
 	RtInet6        *ebpf.Map `ebpf:"rt_inet6"`
+	Tunnel         *ebpf.Map `ebpf:"tunnel"`
+	TunnelKey      *ebpf.Map `ebpf:"tunnel_key"`
 	TxPort         *ebpf.Map `ebpf:"tx_port"`
 	Vlan           *ebpf.Map `ebpf:"vlan"`
 	Xsk            *ebpf.Map `ebpf:"xsk"`
@@ -291,6 +307,8 @@ func (m *XdpMaps) Close() error {
 		m.Reasons,
 		m.RtInet,
 		m.RtInet6,
+		m.Tunnel,
+		m.TunnelKey,
 		m.TxPort,
 		m.Vlan,
 		m.Xsk,
@@ -307,32 +325,39 @@ type XdpVariables struct {
 //
 // It can be passed to LoadXdpObjects or ebpf.CollectionSpec.LoadAndAssign.
 type XdpPrograms struct {
-	EtherDemux   *ebpf.Program `ebpf:"ether_demux"`
-	EtherInput   *ebpf.Program `ebpf:"ether_input"`
-	IfTransmit   *ebpf.Program `ebpf:"if_transmit"`
-	Ip6Forward   *ebpf.Program `ebpf:"ip6_forward"`
-	Ip6Input     *ebpf.Program `ebpf:"ip6_input"`
-	Ip6Output    *ebpf.Program `ebpf:"ip6_output"`
-	IpForward    *ebpf.Program `ebpf:"ip_forward"`
-	IpInput      *ebpf.Program `ebpf:"ip_input"`
-	IpOutput     *ebpf.Program `ebpf:"ip_output"`
-	NetisrFunnel *ebpf.Program `ebpf:"netisr_funnel"`
-	NetisrInput  *ebpf.Program `ebpf:"netisr_input"`
-	NetisrQueue  *ebpf.Program `ebpf:"netisr_queue"`
-	PfError      *ebpf.Program `ebpf:"pf_error"`
-	PfNat        *ebpf.Program `ebpf:"pf_nat"`
-	PfNormalize  *ebpf.Program `ebpf:"pf_normalize"`
-	PfScrub      *ebpf.Program `ebpf:"pf_scrub"`
-	PfTest       *ebpf.Program `ebpf:"pf_test"`
-	PfTestRule   *ebpf.Program `ebpf:"pf_test_rule"`
-	PfTestState  *ebpf.Program `ebpf:"pf_test_state"`
-	VlanInput    *ebpf.Program `ebpf:"vlan_input"`
+	EtherDemux    *ebpf.Program `ebpf:"ether_demux"`
+	EtherInput    *ebpf.Program `ebpf:"ether_input"`
+	GreInput      *ebpf.Program `ebpf:"gre_input"`
+	GreOutput     *ebpf.Program `ebpf:"gre_output"`
+	IfTransmit    *ebpf.Program `ebpf:"if_transmit"`
+	Ip6Forward    *ebpf.Program `ebpf:"ip6_forward"`
+	Ip6Input      *ebpf.Program `ebpf:"ip6_input"`
+	Ip6Output     *ebpf.Program `ebpf:"ip6_output"`
+	IpForward     *ebpf.Program `ebpf:"ip_forward"`
+	IpInput       *ebpf.Program `ebpf:"ip_input"`
+	IpOutput      *ebpf.Program `ebpf:"ip_output"`
+	NetisrFunnel  *ebpf.Program `ebpf:"netisr_funnel"`
+	NetisrInput   *ebpf.Program `ebpf:"netisr_input"`
+	NetisrQueue   *ebpf.Program `ebpf:"netisr_queue"`
+	PfError       *ebpf.Program `ebpf:"pf_error"`
+	PfNat         *ebpf.Program `ebpf:"pf_nat"`
+	PfNormalize   *ebpf.Program `ebpf:"pf_normalize"`
+	PfScrub       *ebpf.Program `ebpf:"pf_scrub"`
+	PfTest        *ebpf.Program `ebpf:"pf_test"`
+	PfTestRule    *ebpf.Program `ebpf:"pf_test_rule"`
+	PfTestState   *ebpf.Program `ebpf:"pf_test_state"`
+	TunnelDeliver *ebpf.Program `ebpf:"tunnel_deliver"`
+	TunnelInput   *ebpf.Program `ebpf:"tunnel_input"`
+	TunnelOutput  *ebpf.Program `ebpf:"tunnel_output"`
+	VlanInput     *ebpf.Program `ebpf:"vlan_input"`
 }
 
 func (p *XdpPrograms) Close() error {
 	return _XdpClose(
 		p.EtherDemux,
 		p.EtherInput,
+		p.GreInput,
+		p.GreOutput,
 		p.IfTransmit,
 		p.Ip6Forward,
 		p.Ip6Input,
@@ -350,6 +375,9 @@ func (p *XdpPrograms) Close() error {
 		p.PfTest,
 		p.PfTestRule,
 		p.PfTestState,
+		p.TunnelDeliver,
+		p.TunnelInput,
+		p.TunnelOutput,
 		p.VlanInput,
 	)
 }

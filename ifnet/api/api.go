@@ -70,6 +70,12 @@ type Backend interface {
 	// looked up; EADDRINUSE: the port is taken; EIO: the process behind it does
 	// not answer.
 	SetWg(ctx context.Context, r WgRequest) error
+	// SetTunnel changes a gif(4) or gre(4) (SIOCSIFPHYADDR, SIOCDIFPHYADDR,
+	// SIOCSTUNFIB, GIFSOPTS, GRESKEY, GRESOPTS, GRESPORT). EINVAL: not a tunnel
+	// of the kind, or ends of two families; EADDRNOTAVAIL: another gif(4) has
+	// the ends, or one of them is no address; EEXIST: another gre(4) has the
+	// ends and the key.
+	SetTunnel(ctx context.Context, r TunnelRequest) error
 }
 
 // Name names an interface; empty where all are meant.
@@ -170,6 +176,29 @@ const (
 	Vlan8021AD = 0x88a8
 )
 
+// TunnelRequest changes what is said in it of a tunnel, and leaves the rest.
+type TunnelRequest struct {
+	Name        string        `json:"name"`
+	Source      netip.Addr    `json:"source"` // outer addresses, both or none
+	Destination netip.Addr    `json:"destination"`
+	Delete      bool          `json:"delete,omitempty"` // take the ends away
+	FIB         *int          `json:"fib,omitempty"`
+	Set         TunnelOptions `json:"set,omitempty"`
+	Clear       TunnelOptions `json:"clear,omitempty"`
+	Key         *uint32       `json:"key,omitempty"`  // of gre(4); 0: none
+	Port        *uint16       `json:"port,omitempty"` // of GRE in UDP
+}
+
+// Tunnel is what a tunnel's interface knows of its tunnel.
+type Tunnel struct {
+	Source      netip.Addr    `json:"source"` // outer addresses; zero: none
+	Destination netip.Addr    `json:"destination"`
+	FIB         int           `json:"fib,omitempty"` // of the outer packet
+	Options     TunnelOptions `json:"options,omitempty"`
+	Key         uint32        `json:"key,omitempty"`
+	Port        uint16        `json:"port,omitempty"`
+}
+
 // Interface is all that is known of one interface.
 type Interface struct {
 	Name         string       `json:"name"`
@@ -191,6 +220,7 @@ type Interface struct {
 	LinkState    LinkState    `json:"link_state"`
 	Vlan         *Vlan        `json:"vlan,omitempty"`
 	Wg           *Wg          `json:"wg,omitempty"`
+	Tunnel       *Tunnel      `json:"tunnel,omitempty"`
 	Cloner       string       `json:"cloner,omitempty"` // that made it
 	Tuntap       bool         `json:"tuntap,omitempty"`
 	OpenedBy     int          `json:"opened_by,omitempty"` // process that has a tun or tap open, as the asking one may know

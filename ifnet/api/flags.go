@@ -111,6 +111,38 @@ const (
 	In6Temporary  In6Flags = 0x80
 )
 
+// TunnelOptions are the options of gif(4) and gre(4), those of the former by
+// the numbers of FreeBSD, those of the latter by them shifted.
+type TunnelOptions uint32
+
+// greShift is how far the options of gre(4) are shifted.
+const greShift = 8
+
+// The options of tunnels.
+const (
+	GifIgnoreSource TunnelOptions = 0x2             // take packets of any source
+	GreEnableCsum   TunnelOptions = 0x1 << greShift // send checksums
+	GreEnableSeq    TunnelOptions = 0x2 << greShift // send sequence numbers, and drop what is old
+	GreUDPEncap     TunnelOptions = 0x4 << greShift // in UDP (RFC 8086)
+
+	GifOptions = GifIgnoreSource
+	GreOptions = GreEnableCsum | GreEnableSeq | GreUDPEncap
+)
+
+var (
+	gifOptionNames = []bitName{{uint32(GifIgnoreSource), "IGNORE_SOURCE"}}
+	greOptionNames = []bitName{
+		{uint32(GreEnableCsum >> greShift), "ENABLE_CSUM"}, {uint32(GreEnableSeq >> greShift), "ENABLE_SEQ"},
+		{uint32(GreUDPEncap >> greShift), "UDPENCAP"},
+	}
+)
+
+// Gif returns the options of a gif(4) in the form of ifconfig(8).
+func (o TunnelOptions) Gif() string { return bits(uint32(o), gifOptionNames) }
+
+// Gre returns the options of a gre(4) in the form of ifconfig(8).
+func (o TunnelOptions) Gre() string { return bits(uint32(o>>greShift), greOptionNames) }
+
 type bitName struct {
 	bit  uint32
 	name string
@@ -143,4 +175,5 @@ const (
 	IftGif     = 240
 	IftWg      = 251 // OpenBSD
 	IftPropvir = 53
+	IftStf     = 215
 )

@@ -66,6 +66,12 @@ func init() {
 		"-parent":   {0, detach},
 		"vlanpcp":   {1, setPCP},
 		"vlanproto": {1, setProto},
+		"tunnel":    {2, setTunnel}, "deletetunnel": {0, deleteTunnel}, "-tunnel": {0, deleteTunnel},
+		"tunnelfib":      {1, setTunnelFIB},
+		"grekey":         {1, setGreKey},
+		"udpport":        {1, setUDPPort},
+		"ignore_source":  {0, setTunnelOption("GIFSOPTS", api.GifIgnoreSource, 0)},
+		"-ignore_source": {0, setTunnelOption("GIFSOPTS", 0, api.GifIgnoreSource)},
 	}
 	for word, flag := range map[string]api.Flags{
 		"up": api.IffUp, "debug": api.IffDebug, "promisc": api.IffPpromisc, "monitor": api.IffMonitor, "staticarp": api.IffStaticarp,
@@ -73,6 +79,12 @@ func init() {
 	} {
 		parameters[word] = parameter{0, setFlag(flag, 0)}
 		parameters["-"+word] = parameter{0, setFlag(0, flag)}
+	}
+	for word, option := range map[string]api.TunnelOptions{
+		"enable_csum": api.GreEnableCsum, "enable_seq": api.GreEnableSeq, "udpencap": api.GreUDPEncap,
+	} {
+		parameters[word] = parameter{0, setTunnelOption("GRESOPTS", option, 0)}
+		parameters["-"+word] = parameter{0, setTunnelOption("GRESOPTS", 0, option)}
 	}
 	parameters["down"] = parameter{0, setFlag(0, api.IffUp)}
 	delete(parameters, "-up")
@@ -93,7 +105,7 @@ func init() {
 		parameters[word] = parameter{0, setCapability(c, 0)}
 		parameters["-"+word] = parameter{0, setCapability(0, c)}
 	}
-	for _, word := range []string{"media", "mediaopt", "-mediaopt", "mode", "fib", "tunnelfib", "vnet", "-vnet", "rdomain", "tsolen"} {
+	for _, word := range []string{"media", "mediaopt", "-mediaopt", "mode", "fib", "vnet", "-vnet", "rdomain", "tsolen"} {
 		parameters[word] = parameter{1, func(*line, string) error { return fmt.Errorf("'%s' is not supported", word) }}
 	}
 }

@@ -84,13 +84,16 @@ func (e *Env) parse(name string, words []string) (*line, error) {
 				return nil, err
 			}
 		case known:
-			if len(words) == 0 {
+			if len(words) < p.words {
+				if p.words > 1 {
+					return nil, fmt.Errorf("'%s' requires %d arguments", word, p.words)
+				}
 				return nil, fmt.Errorf("'%s' requires argument", word)
 			}
-			if err := p.set(l, words[0]); err != nil {
+			if err := p.set(l, strings.Join(words[:p.words], " ")); err != nil {
 				return nil, err
 			}
-			words = words[1:]
+			words = words[p.words:]
 		case isWg:
 			if len(words) < wgArguments {
 				return nil, fmt.Errorf("'%s' requires %s", word, arguments(wgArguments))

@@ -62,6 +62,7 @@ func (e *Env) print(i api.Interface, f family, o options) {
 			p("\thwaddr %s\n", o.format.lladdr(i.HwAddr))
 		}
 	}
+	e.printTunnel(i.Tunnel)
 	for _, a := range i.Addresses {
 		switch is4 := a.Prefix.Addr().Is4(); {
 		case is4 && (f == unspec || f == inet):
@@ -86,6 +87,7 @@ func (e *Env) print(i api.Interface, f family, o options) {
 	if i.Wg != nil {
 		e.printWg(i.Wg, o)
 	}
+	e.printTunnelOptions(i)
 	if m := i.Media; m != nil {
 		p("\tmedia: %s", m.Current)
 		if m.Active != "" {

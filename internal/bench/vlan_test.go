@@ -260,14 +260,18 @@ func forwardRound(program *ebpf.Program, data []byte, ingress, repeat int) (time
 // which the run before changed, and goes on in ether_input. It moves the head
 // of a frame that has its length, too, so that it costs the same for all.
 func rewriter(data []byte, protosw *ebpf.Map) (*ebpf.Program, error) {
-	const head = 48
+	return headRewriter(data, 48, protosw)
+}
+
+// headRewriter is rewriter for headers of head bytes, a multiple of 8.
+func headRewriter(data []byte, head int, protosw *ebpf.Map) (*ebpf.Program, error) {
 	ins := asm.Instructions{
 		asm.Mov.Reg(asm.R6, asm.R1),
 		asm.LoadMem(asm.R2, asm.R6, 4, asm.Word), asm.LoadMem(asm.R3, asm.R6, 0, asm.Word),
 		asm.Sub.Reg(asm.R2, asm.R3), asm.Sub.Imm(asm.R2, int32(len(data))),
 		asm.Mov.Reg(asm.R1, asm.R6), asm.FnXdpAdjustHead.Call(),
 		asm.LoadMem(asm.R2, asm.R6, 0, asm.Word), asm.LoadMem(asm.R3, asm.R6, 4, asm.Word),
-		asm.Mov.Reg(asm.R4, asm.R2), asm.Add.Imm(asm.R4, head), asm.JGT.Reg(asm.R4, asm.R3, "drop"),
+		asm.Mov.Reg(asm.R4, asm.R2), asm.Add.Imm(asm.R4, int32(head)), asm.JGT.Reg(asm.R4, asm.R3, "drop"),
 	}
 	for i := 0; i < head; i += 8 {
 		ins = append(ins, asm.LoadImm(asm.R5, int64(binary.LittleEndian.Uint64(data[i:])), asm.DWord), asm.StoreMem(asm.R2, int16(i), asm.R5, asm.DWord))

@@ -230,6 +230,11 @@ func (s *Stack) refragment(t *netisr.Thread, p *netisr.Packet) {
 	switch {
 	case h.Flags&bpf.MHost != 0:
 		where = bpf.ResumeTransmit
+	case h.Hook == bpf.RefragmentTunnel:
+		h.Flags &^= bpf.MReassembled
+		h.Reassembly = 0
+		s.sendPieces(t, p, [][]byte{append(whole.Header, whole.Data...)}, bpf.ResumeTunnelInput)
+		return
 	case local:
 		where = bpf.ResumeLocal
 	case h.Af == 4:

@@ -143,6 +143,9 @@ func (s *Stack) fragments(t *netisr.Thread, p *netisr.Packet) bool {
 	case bpf.ReasonNetisrRefragment:
 		s.refragment(t, p)
 		return true
+	case bpf.ReasonNetisrTunnel:
+		s.reassembleTunnel(t, p)
+		return true
 	}
 	if p.Header().Flags&bpf.MReassembled != 0 {
 		s.settleReassembled(p)
@@ -202,6 +205,10 @@ func (s *Stack) input6(t *netisr.Thread, p *netisr.Packet) {
 	case bpf.ReasonNetisrScope:
 		s.fail6(t, p, icmp.Error6{Type: icmp.Type6Unreach, Code: icmp.Code6UnreachScope})
 	case bpf.ReasonNetisrToobig, bpf.ReasonNetisrFragment:
+		if p.Header().Flags&bpf.MTunnel != 0 {
+			s.fragmentTunnel6(t, p)
+			return
+		}
 		s.count(t, ip6CantFrag)
 		mtu := max(s.mtu(p.Header()), icmp.MinMTU6)
 		s.fail6(t, p, icmp.Error6{Type: icmp.Type6TooBig, Parameter: uint32(mtu)})

@@ -140,7 +140,7 @@ func FuzzStack(f *testing.F) {
 			}
 		}
 		for _, back := range w.queue.Take() {
-			if len(back) < int(bpf.NetisrHeaderLen) || back[45] == 0 || back[45] > byte(bpf.ResumePfilOut) {
+			if len(back) < int(bpf.NetisrHeaderLen) || back[45] == 0 || back[45] > byte(bpf.ResumeTunnelInput) {
 				t.Errorf("went back: %x", back)
 			}
 		}

@@ -1,0 +1,3 @@
+// Package labtest runs tunnels between hosts in network namespaces, and with
+// kernels that are not bsdnet's.
+package labtest
