@@ -72,10 +72,12 @@ func (m *memoryPath) lookup(addr netip.Addr) (number uint32, ok bool) {
 	return 0, false
 }
 
-func (m *memoryPath) deleteRoute(dst netip.Prefix, _ func() (int, uint32)) error {
-	delete(m.fib, dst)
-	m.writes++
-	return nil
+func (m *memoryPath) deleteRoutes(dsts []netip.Prefix, _ func(netip.Prefix) (int, uint32)) (int, error) {
+	for _, dst := range dsts {
+		delete(m.fib, dst)
+		m.writes++
+	}
+	return len(dsts), nil
 }
 
 func (m *memoryPath) routes(yield func(netip.Prefix, uint32)) error {

@@ -181,25 +181,35 @@ func (f *fib) without(family int, writes []routeWrite, hops []*nexthop) (rest []
 
 // delete carries out the deletions of a commit.
 func (f *fib) delete(changes []fibChange) error {
-	var errs []error
+	var dsts []netip.Prefix
+	var olds []*nexthop
 	for _, c := range changes {
-		old, ok := f.routes[c.dst]
-		if !c.delete || !ok {
+		if !c.delete {
 			continue
 		}
-		err := f.path.deleteRoute(c.dst, func() (int, uint32) { return f.cover(c.dst) })
+		if old := f.note(c.dst, nil); old != nil {
+			dsts, olds = append(dsts, c.dst), append(olds, old)
+		}
+	}
+	var errs []error
+	for len(dsts) > 0 {
+		n, err := f.path.deleteRoutes(dsts, f.cover)
+		for _, old := range olds[:n] {
+			f.nexthops.release(old)
+		}
+		dsts, olds = dsts[n:], olds[n:]
+		if err == nil {
+			continue
+		}
 		if errors.Is(err, fibalgo.ErrFull) {
-			family := familyIndex(c.dst.Addr())
-			_, _, err = f.compileWith(family, f.choose(family, f.count[family]), nil, nil, []fibChange{c})
-			errs = append(errs, err)
-			continue
+			family := familyIndex(dsts[0].Addr())
+			if _, _, err = f.compileWith(family, f.choose(family, f.count[family]), nil, nil, nil); err == nil {
+				continue // those of the family are gone, and may be deleted again
+			}
 		}
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		f.note(c.dst, nil)
-		f.nexthops.release(old)
+		errs = append(errs, err)
+		f.note(dsts[0], olds[0])
+		dsts, olds = dsts[1:], olds[1:] // skip the one that failed
 	}
 	return errors.Join(errs...)
 }
@@ -239,7 +249,8 @@ func (f *fib) reconcile(wanted map[netip.Prefix]nexthopKey) error {
 	errs := []error{f.commit(changes)}
 	for _, dst := range f.strange {
 		if _, ok := wanted[dst]; !ok {
-			errs = append(errs, f.path.deleteRoute(dst, func() (int, uint32) { return f.cover(dst) }))
+			_, err := f.path.deleteRoutes([]netip.Prefix{dst}, f.cover)
+			errs = append(errs, err)
 		}
 	}
 	f.strange = nil

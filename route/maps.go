@@ -58,9 +58,10 @@ type routePath interface {
 	// the family is to be compiled anew.
 	setRoutes(writes []routeWrite) (int, error)
 
-	// deleteRoute deletes a route; cover finds the longest shorter prefix
-	// among those that remain and its next hop, 0 and 0 if there is none.
-	deleteRoute(dst netip.Prefix, cover func() (bits int, nexthop uint32)) error
+	// deleteRoutes deletes routes and returns how many it did, in order, when
+	// one fails; cover finds the longest prefix that is shorter than one among
+	// those that remain, and its next hop, 0 and 0 if there is none.
+	deleteRoutes(dsts []netip.Prefix, cover func(netip.Prefix) (bits int, nexthop uint32)) (int, error)
 
 	// routes reads what is there of families that are not compiled.
 	routes(yield func(dst netip.Prefix, nexthop uint32)) error

@@ -159,37 +159,88 @@ func (r *routeMaps) setRun(inet bool, writes []routeWrite) (int, error) {
 	if c.table == nil {
 		return 0, fibalgo.ErrFull
 	}
+	if err := r.makeRoom(inet, c, len(writes)); err != nil {
+		return 0, err
+	}
 	r.alloc.Lock()
 	defer r.alloc.Unlock()
-	for i, w := range writes {
+	c.table.Begin()
+	for _, w := range writes {
 		if w.dst.Bits() == 0 {
 			r.setDefault(inet, w.nexthop)
 			continue
 		}
 		if err := c.table.Insert(w.dst, w.nexthop); err != nil {
-			return i, err
+			break // and so does End
 		}
+	}
+	if err := c.table.End(); err != nil {
+		return 0, err
 	}
 	return len(writes), nil
 }
 
-func (r *routeMaps) deleteRoute(dst netip.Prefix, cover func() (int, uint32)) error {
-	defer r.maps.changed()
-	inet := dst.Addr().Is4()
-	c := *r.family(inet)
-	switch {
-	case c == nil:
-		return r.trie.delete(dst)
-	case c.table == nil:
-		return fibalgo.ErrFull
-	case dst.Bits() == 0:
-		r.setDefault(inet, 0)
+// roomWords is how many words a change may take out of use.
+const roomWords = 32
+
+// makeRoom reclaims memory now if a table may lack it for some changes.
+func (r *routeMaps) makeRoom(inet bool, c *compiled, changes int) error {
+	if c.table.Room() >= changes*roomWords {
 		return nil
+	}
+	return r.reclaimFamily(inet)
+}
+
+func (r *routeMaps) deleteRoutes(dsts []netip.Prefix, cover func(netip.Prefix) (int, uint32)) (int, error) {
+	defer r.maps.changed()
+	for done := 0; done < len(dsts); {
+		inet := dsts[done].Addr().Is4()
+		run := done + 1
+		for run < len(dsts) && dsts[run].Addr().Is4() == inet {
+			run++
+		}
+		n, err := r.deleteRun(inet, dsts[done:run], cover)
+		done += n
+		if err != nil {
+			return done, err
+		}
+	}
+	return len(dsts), nil
+}
+
+func (r *routeMaps) deleteRun(inet bool, dsts []netip.Prefix, cover func(netip.Prefix) (int, uint32)) (int, error) {
+	c := *r.family(inet)
+	if c == nil {
+		for i, dst := range dsts {
+			if err := r.trie.delete(dst); err != nil {
+				return i, err
+			}
+		}
+		return len(dsts), nil
+	}
+	if c.table == nil {
+		return 0, fibalgo.ErrFull
+	}
+	if err := r.makeRoom(inet, c, len(dsts)); err != nil {
+		return 0, err
 	}
 	r.alloc.Lock()
 	defer r.alloc.Unlock()
-	bits, number := cover()
-	return c.table.Delete(dst, bits, number)
+	c.table.Begin()
+	for _, dst := range dsts {
+		if dst.Bits() == 0 {
+			r.setDefault(inet, 0)
+			continue
+		}
+		bits, number := cover(dst)
+		if err := c.table.Delete(dst, bits, number); err != nil {
+			break
+		}
+	}
+	if err := c.table.End(); err != nil {
+		return 0, err
+	}
+	return len(dsts), nil
 }
 
 func (r *routeMaps) routes(yield func(netip.Prefix, uint32)) error {

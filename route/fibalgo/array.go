@@ -15,6 +15,9 @@ func (t *Table) writeArray(n *node) error {
 		}
 		if c := n.child(uint32(i)); c != nil {
 			word = c.place | bpf.FibPointer
+			if c.size == 0 && t.online {
+				word = c.cover // until it is written
+			}
 		}
 		t.store(n.place+uint32(i), word)
 	}
@@ -25,7 +28,7 @@ func (t *Table) writeArray(n *node) error {
 // setWord changes where an index leads for the addresses without a deeper
 // route.
 func (t *Table) setWord(n *node, index, value uint32) error {
-	if n.size == 0 || t.words[n.place+index]&bpf.FibPointer != 0 {
+	if n.size == 0 || t.words[n.place+index]&bpf.FibPointer != 0 || len(t.dirty) > 0 {
 		if c := n.child(index); c != nil {
 			return t.recover(n, index, c, value)
 		}
@@ -79,6 +82,9 @@ func (t *Table) recover(up *node, index uint32, c *node, cover uint32) error {
 		return nil
 	}
 	c.cover = cover
+	if c.size == 0 && up.size != 0 && up.lengths != nil && t.online {
+		t.store(up.place+index, cover) // the child is not yet written
+	}
 	if c.lengths != nil {
 		for i, length := range c.lengths {
 			if length != 0 {

@@ -125,7 +125,12 @@ func (t *Table) spans(n *node) []span {
 	}
 	child := func(index uint32) {
 		s.closeUntil(uint64(index))
-		s.emit(uint64(index), n.children[index].place|bpf.FibPointer)
+		c := n.children[index]
+		if c.size == 0 {
+			s.emit(uint64(index), c.cover) // until it is written
+		} else {
+			s.emit(uint64(index), c.place|bpf.FibPointer)
+		}
 		s.open = append(s.open, open{uint64(index) + 1, 0})
 		s.closeUntil(uint64(index) + 1)
 	}

@@ -6,6 +6,7 @@ import (
 	"iter"
 	"maps"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 
 	"github.com/bsdnet/bsdnet/bpf"
@@ -27,6 +28,8 @@ type Table struct {
 	slab   []node
 	online bool // others read it
 	full   bool
+	batch  bool             // lists are written by End
+	dirty  map[*node][]step // those of a batch, with the way to them
 }
 
 // New returns an empty table in words, which must be zero. It is offline: to
@@ -219,7 +222,7 @@ func (t *Table) Insert(dst netip.Prefix, value uint32) error {
 	} else {
 		err = t.fillArray(last.n, last.index, bits, value)
 	}
-	return t.finish(errors.Join(err, t.publish(steps)))
+	return t.finish(errors.Join(err, t.settle(steps)))
 }
 
 // Delete removes a route. bits and value tell the longest shorter prefix among
@@ -249,8 +252,49 @@ func (t *Table) Delete(dst netip.Prefix, bits int, value uint32) error {
 		}
 		err = t.clearArray(last.n, last.index, own, length, value)
 	}
-	return t.finish(errors.Join(err, t.publish(t.prune(steps))))
+	return t.finish(errors.Join(err, t.settle(steps)))
 }
+
+// Begin starts a batch of changes, which may become visible to readers as late
+// as with End: many of them to neighbouring prefixes cost little more than one.
+func (t *Table) Begin() { t.batch = true }
+
+// End ends a batch.
+func (t *Table) End() error {
+	t.batch = false
+	if t.full {
+		t.dirty = nil
+		return ErrFull
+	}
+	dirty := t.dirty
+	var err error
+	for n, steps := range dirty {
+		delete(dirty, n) // what follows sees those that are still unwritten
+		if err = t.publish(t.prune(steps)); err != nil {
+			break
+		}
+	}
+	t.dirty = nil
+	return t.finish(err)
+}
+
+// settle makes a change at the last of some nodes visible, or puts it off.
+func (t *Table) settle(steps []step) error {
+	last := steps[len(steps)-1].n
+	if !t.batch || !t.online || last.lengths != nil {
+		return t.publish(t.prune(steps))
+	}
+	if _, ok := t.dirty[last]; !ok {
+		if t.dirty == nil {
+			t.dirty = make(map[*node][]step)
+		}
+		t.dirty[last] = slices.Clone(steps)
+	}
+	return nil
+}
+
+// Room returns how many words have never been used.
+func (t *Table) Room() int { return int(t.alloc.end - t.alloc.next) }
 
 // finish notes that the table is full if a change says so.
 func (t *Table) finish(err error) error {

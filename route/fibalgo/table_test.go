@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/gaissmai/bart"
@@ -92,6 +93,40 @@ func (m *model) delete(p netip.Prefix) {
 		bits = parent.Bits()
 	}
 	m.change(m.table.Delete(p, bits, value))
+}
+
+// batch makes changes at once; deletions have their covers as they are at the end.
+func (m *model) batch(changes []netip.Prefix, r *rand.Rand) {
+	var deleted []netip.Prefix
+	m.table.Begin()
+	for _, p := range changes {
+		if i, ok := m.has[p]; ok {
+			last := m.routes[len(m.routes)-1]
+			m.routes[i], m.has[last] = last, i
+			m.routes = m.routes[:len(m.routes)-1]
+			delete(m.has, p)
+			m.bart.Delete(p)
+			deleted = append(deleted, p)
+			continue
+		}
+		if slices.Contains(deleted, p) {
+			continue
+		}
+		value := 1 + r.Uint32N(8)
+		m.has[p] = len(m.routes)
+		m.routes = append(m.routes, p)
+		m.bart.Insert(p, value)
+		_ = m.table.Insert(p, value) // End fails if it does
+	}
+	for _, p := range deleted {
+		parent, value, ok := m.bart.LookupPrefixLPM(p)
+		bits := 0
+		if ok {
+			bits = parent.Bits()
+		}
+		_ = m.table.Delete(p, bits, value)
+	}
+	m.change(m.table.End())
 }
 
 func (m *model) check(addr netip.Addr) {
@@ -205,6 +240,46 @@ func TestChurn(t *testing.T) {
 }
 
 var full = flag.Bool("full", false, "test tables of a million routes")
+
+// Batches that change neighbours, parents and children together.
+func TestBatch(t *testing.T) {
+	for _, plan := range plans {
+		t.Run(plan.Name, func(t *testing.T) {
+			r := rand.New(rand.NewPCG(9, 10))
+			m := newModel(t, plan)
+			for range 50 {
+				m.insert(m.randomPrefix(r), 1+r.Uint32N(8))
+			}
+			m.build()
+			batches := 1500
+			if plan == DIR24_8 {
+				batches = 60
+			}
+			for range batches {
+				var changes []netip.Prefix
+				for range 1 + r.IntN(20) {
+					p := m.randomPrefix(r)
+					if len(m.routes) > 200 || r.IntN(3) == 0 && len(m.routes) > 0 {
+						p = m.routes[r.IntN(len(m.routes))]
+					}
+					if !slices.Contains(changes, p) {
+						changes = append(changes, p)
+					}
+				}
+				m.batch(changes, r)
+				for _, p := range changes {
+					for range 4 {
+						m.check(scatter(r, p.Addr(), p.Bits()))
+						m.check(m.randomAddr(r))
+					}
+				}
+				if m.table.Rest() {
+					m.table.Free()
+				}
+			}
+		})
+	}
+}
 
 // A table as large as the Internet's, under churn: millions of addresses.
 func TestFullTable(t *testing.T) {
