@@ -1,12 +1,14 @@
 package control
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"net"
 	"net/http"
 	"syscall"
@@ -58,7 +60,11 @@ func (c *Client) post(ctx context.Context, name string, request any) (*http.Resp
 	if err != nil {
 		return nil, err
 	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://bsdnet/v1/"+name, bytes.NewReader(body))
+	return c.send(ctx, name, bytes.NewReader(body))
+}
+
+func (c *Client) send(ctx context.Context, name string, body io.Reader) (*http.Response, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://bsdnet/v1/"+name, body)
 	if err != nil {
 		return nil, err
 	}
@@ -148,6 +154,40 @@ func (r Routing) RouteFlush(ctx context.Context, q api.RouteFilter) ([]api.Rtent
 // Routes implements api.Backend.
 func (r Routing) Routes(ctx context.Context, q api.RouteFilter) ([]api.Rtentry, error) {
 	return Call[[]api.Rtentry](ctx, r.Client, "route/list", q)
+}
+
+// RouteLoad implements api.Loader.
+func (r Routing) RouteLoad(ctx context.Context, requests iter.Seq2[api.RouteRequest, error]) (api.Loaded, error) {
+	var loaded api.Loaded
+	var wrong error // with a request, here
+	body, w := io.Pipe()
+	go func() {
+		out := bufio.NewWriterSize(w, 1<<16)
+		for q, err := range requests {
+			if err == nil {
+				_, err = out.WriteString(api.FormatLoad(q))
+			}
+			if err != nil {
+				wrong = err
+				w.CloseWithError(err)
+				return
+			}
+		}
+		w.CloseWithError(out.Flush()) // nil: end of file
+	}()
+	reply, err := r.send(ctx, "route/load", body)
+	if err != nil {
+		body.CloseWithError(err)
+		if wrong != nil {
+			return loaded, wrong
+		}
+		return loaded, err
+	}
+	defer reply.Body.Close()
+	if err := json.NewDecoder(reply.Body).Decode(&loaded); err != nil {
+		return loaded, fmt.Errorf("read reply: %w", err)
+	}
+	return loaded, nil
 }
 
 // Monitor implements api.Backend.

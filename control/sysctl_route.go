@@ -2,6 +2,7 @@ package control
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/bsdnet/bsdnet/route"
@@ -29,6 +30,18 @@ func routeSysctlNodes() map[string]sysctlNode {
 			description: fmt.Sprintf("List of %s fib algorithms", name),
 			get:         func(*Daemon) string { return strings.Join(route.Algos(family), ", ") },
 		}
+	}
+	nodes["net.route.mirror_limit"] = sysctlNode{
+		description: "Routes of bsdnet that Linux holds too, at the most",
+		get:         func(d *Daemon) string { return strconv.Itoa(d.route.MirrorLimit()) },
+		set: func(d *Daemon, value string) error {
+			limit, err := strconv.ParseUint(value, 0, 31)
+			if err != nil {
+				return fmt.Errorf("invalid integer '%s'", value)
+			}
+			d.route.SetMirrorLimit(int(limit))
+			return nil
+		},
 	}
 	return nodes
 }

@@ -56,6 +56,7 @@ func (t *Table) RouteAdd(_ context.Context, req api.RouteRequest) (api.Rtentry, 
 	usable := false
 	if err == nil {
 		_, usable = t.usable(req.Dst, p)
+		usable = usable && !t.mirrorFull
 	}
 	t.mu.Unlock()
 	if err != nil {
@@ -88,6 +89,7 @@ func (t *Table) RouteChange(_ context.Context, req api.RouteRequest) (api.Rtentr
 	req.Dst = req.Dst.Masked()
 	t.mu.Lock()
 	old, p, usable, err := t.changed(req)
+	usable = usable && !t.mirrorFull
 	t.mu.Unlock()
 	if err != nil {
 		return api.Rtentry{}, err

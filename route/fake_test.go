@@ -195,6 +195,14 @@ func (k *fakeKernel) routeSet(r linuxRoute, _ bool) error {
 	return nil
 }
 
+func (k *fakeKernel) routeAdd(routes []linuxRoute) []error {
+	errs := make([]error, len(routes))
+	for i, r := range routes {
+		errs[i] = k.routeSet(r, false)
+	}
+	return errs
+}
+
 func (k *fakeKernel) routeDelete(linuxRoute) error { return k.refuse }
 func (k *fakeKernel) routePort() uint32            { return 99 }
 

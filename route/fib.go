@@ -139,6 +139,80 @@ func (f *fib) commit(changes []fibChange) error {
 	return errors.Join(errs...)
 }
 
+// load adds routes to next hops, all or none; a key of zero is no route. Where
+// they are many, the table is made anew and put in place at once.
+func (f *fib) load(all []loading, keys []nexthopKey) error {
+	var grow [2]int
+	for _, l := range all {
+		grow[familyIndex(l.dst.Addr())]++
+	}
+	f.routes = grown(f.routes, len(all))
+	hops := make([]*nexthop, len(all))
+	olds := make([]*nexthop, len(all))
+	undo := func(n int) {
+		for i := range n {
+			if hops[i] != nil {
+				f.note(all[i].dst, olds[i])
+				f.nexthops.release(hops[i])
+			}
+		}
+	}
+	for i, l := range all {
+		if keys[i] == (nexthopKey{}) {
+			continue
+		}
+		nh, err := f.nexthops.acquire(keys[i])
+		if err != nil {
+			undo(i)
+			return fmt.Errorf("set route to %s: %w", l.dst, err)
+		}
+		hops[i] = nh
+		olds[i] = f.note(l.dst, nh)
+	}
+	for family := range grow {
+		if grow[family] == 0 {
+			continue
+		}
+		var err error
+		if f.recompile(family, f.count[family], grow[family]) {
+			_, _, err = f.compileWith(family, f.choose(family, f.count[family]), nil, nil, nil)
+		} else {
+			err = f.write(family, all, hops)
+		}
+		if err != nil {
+			undo(len(all))
+			return errors.Join(err, f.recover(family))
+		}
+	}
+	for _, old := range olds {
+		if old != nil {
+			f.nexthops.release(old)
+		}
+	}
+	return nil
+}
+
+// write writes the routes of a family that have been noted.
+func (f *fib) write(family int, all []loading, hops []*nexthop) error {
+	var writes []routeWrite
+	for i, l := range all {
+		if hops[i] != nil && familyIndex(l.dst.Addr()) == family {
+			writes = append(writes, routeWrite{l.dst, hops[i].number})
+		}
+	}
+	_, err := f.path.setRoutes(writes)
+	if errors.Is(err, fibalgo.ErrFull) {
+		_, _, err = f.compileWith(family, f.choose(family, f.count[family]), nil, nil, nil)
+	}
+	return err
+}
+
+// recover makes the maps hold what is noted of a family, after a failure.
+func (f *fib) recover(family int) error {
+	_, _, err := f.compileWith(family, f.choose(family, f.count[family]), nil, nil, nil)
+	return err
+}
+
 // set carries out the writes of a commit.
 func (f *fib) set(writes []routeWrite, hops []*nexthop) error {
 	var errs []error

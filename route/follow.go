@@ -287,7 +287,7 @@ func (t *Table) tick() {
 		t.resolver.submit(neighbourJob{key: key, gateway: gateway})
 	}
 	if len(t.expiring) > 0 {
-		t.wakeMirror()
+		t.wake()
 	}
 }
 
@@ -329,8 +329,14 @@ func (t *Table) mapError(err error) {
 	t.log.Error("changing the maps failed", "error", err)
 }
 
-// wakeMirror asks for a look at the routes that Linux lacks.
+// wakeMirror asks for a search for routes that Linux lacks. The caller holds mu.
 func (t *Table) wakeMirror() {
+	t.scan = true
+	t.wake()
+}
+
+// wake makes mirrorRoutes do what is due.
+func (t *Table) wake() {
 	select {
 	case t.mirror <- struct{}{}:
 	default:

@@ -13,8 +13,12 @@ type Subscription struct {
 	C       <-chan *api.Message // closed by Close and when the Table closes; not to be changed
 	c       chan *api.Message
 	dropped atomic.Uint64
+	muted   atomic.Bool
 	hub     *Hub
 }
+
+// Mute makes a subscription get nothing for a while: nobody would hear it.
+func (s *Subscription) Mute(muted bool) { s.muted.Store(muted) }
 
 // Dropped returns how many messages the listener has lost.
 func (s *Subscription) Dropped() uint64 { return s.dropped.Load() }
@@ -59,11 +63,26 @@ func (h *Hub) remove(s *Subscription) {
 // Publish tells the subscribers of something that the Table has no part in.
 func (t *Table) Publish(m api.Message) { t.hub.Publish(m) }
 
+// Listening reports whether anybody would hear a message.
+func (h *Hub) Listening() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for s := range h.subs {
+		if !s.muted.Load() {
+			return true
+		}
+	}
+	return false
+}
+
 // Publish passes a message on. It never blocks.
 func (h *Hub) Publish(m api.Message) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for s := range h.subs {
+		if s.muted.Load() {
+			continue
+		}
 		select {
 		case s.c <- &m:
 		default:

@@ -178,24 +178,36 @@ func (t *Table) tell(n *node, c choice, ok bool) {
 	was := n.told
 	n.told = nil
 	if ok && c.path.shown(n.dst) {
-		n.told = &told{flags: c.path.flags, mtu: c.path.metrics.Mtu}
-		if c.hop != nil {
-			n.told.gateway, n.told.ifindex = c.hop.gateway, c.hop.ifindex
-		}
+		now := toldOf(c)
+		n.told = &now
 	}
-	if t.quiet || t.asker.sender.Socket != 0 && t.asker.dst == n.dst {
+	t.publishChange(n.dst, was, n.told)
+}
+
+// toldOf is what subscribers believe of a choice.
+func toldOf(c choice) told {
+	now := told{flags: c.path.flags, mtu: c.path.metrics.Mtu}
+	if c.hop != nil {
+		now.gateway, now.ifindex = c.hop.gateway, c.hop.ifindex
+	}
+	return now
+}
+
+// publishChange publishes what subscribers are to believe of a prefix now.
+func (t *Table) publishChange(dst netip.Prefix, was, now *told) {
+	if t.quiet || !t.hub.Listening() || t.asker.sender.Socket != 0 && t.asker.dst == dst {
 		return // nobody is to know, or the answer will tell
 	}
-	m := api.Message{Time: t.now(), Dst: n.dst}
-	believe := n.told
+	m := api.Message{Time: t.now(), Dst: dst}
+	believe := now
 	switch {
-	case was == nil && n.told == nil:
+	case was == nil && now == nil:
 		return
 	case was == nil:
 		m.Type = api.RTMAdd
-	case n.told == nil:
+	case now == nil:
 		m.Type, believe = api.RTMDelete, was
-	case *was != *n.told:
+	case *was != *now:
 		m.Type = api.RTMChange
 	default:
 		return

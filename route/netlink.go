@@ -1,10 +1,13 @@
 package route
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync/atomic"
+	"syscall"
 
 	"github.com/vishvananda/netlink/nl"
 	"github.com/vishvananda/netns"
@@ -53,6 +56,10 @@ type kernel interface {
 	// destination and metric.
 	routeSet(r linuxRoute, replace bool) error
 	routeDelete(r linuxRoute) error
+
+	// routeAdd adds routes and returns an error for each.
+	routeAdd(routes []linuxRoute) []error
+
 	routePort() uint32 // netlink port of routeSet and routeDelete
 
 	neighbourSet(n linuxNeighbour, replace bool) error
@@ -272,6 +279,57 @@ func (k *rtnetlink) routeSet(r linuxRoute, replace bool) error {
 		return fmt.Errorf("set route to %s in Linux: %w", r.dst, err)
 	}
 	return nil
+}
+
+// addBatch is how many requests are sent at once: their answers must find room
+// in the socket's buffer.
+const addBatch = 64
+
+func (k *rtnetlink) routeAdd(routes []linuxRoute) []error {
+	errs := make([]error, 0, len(routes))
+	for chunk := range slices.Chunk(routes, addBatch) {
+		errs = append(errs, k.addChunk(chunk)...)
+	}
+	return errs
+}
+
+func (k *rtnetlink) addChunk(routes []linuxRoute) []error {
+	errs := make([]error, len(routes))
+	socket := k.routes.Socket
+	socket.Lock()
+	defer socket.Unlock()
+	var buffer []byte
+	first := atomic.AddUint32(&k.routes.Seq, uint32(len(routes))) - uint32(len(routes)) + 1
+	for i, r := range routes {
+		req := nl.NewNetlinkRequest(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_ACK|unix.NLM_F_EXCL)
+		req.Seq = first + uint32(i)
+		addRoute(req, r, r.scope)
+		buffer = append(buffer, req.Serialize()...)
+		buffer = append(buffer, make([]byte, (4-len(buffer)%4)%4)...)
+	}
+	_, err := unix.Write(socket.GetFd(), buffer)
+	for answers := 0; err == nil && answers < len(routes); {
+		var messages []syscall.NetlinkMessage
+		if messages, _, err = socket.Receive(); err != nil {
+			break
+		}
+		for _, m := range messages {
+			i := m.Header.Seq - first
+			if m.Header.Type != unix.NLMSG_ERROR || i >= uint32(len(routes)) || len(m.Data) < 4 {
+				continue
+			}
+			answers++
+			if code := int32(binary.NativeEndian.Uint32(m.Data)); code != 0 {
+				errs[i] = fmt.Errorf("set route to %s in Linux: %w", routes[i].dst, unix.Errno(-code))
+			}
+		}
+	}
+	if err != nil {
+		for i := range errs {
+			errs[i] = fmt.Errorf("set routes in Linux: %w", err)
+		}
+	}
+	return errs
 }
 
 func (k *rtnetlink) routeDelete(r linuxRoute) error {

@@ -1,12 +1,8 @@
 package route
 
 import (
-	"cmp"
 	"errors"
 	"net/netip"
-	"slices"
-
-	"github.com/bsdnet/bsdnet/route/api"
 )
 
 // readKernel reads all routes and neighbours of Linux.
@@ -68,54 +64,4 @@ func (t *Table) takeDump(routes []linuxRoute, neighbours []linuxNeighbour) error
 		t.stats.Repairs += uint64(len(t.rib.dirty) - before)
 	}
 	return t.neighbours.reconcile(neighbours)
-}
-
-// mirrorRoutes puts routes of bsdnet back into Linux that it lost with an
-// interface or never had, and takes out those whose time is over, until the
-// Table is closed.
-func (t *Table) mirrorRoutes() {
-	for {
-		select {
-		case <-t.stop:
-			return
-		case <-t.mirror:
-		}
-		t.expirePaths()
-		t.putBack()
-	}
-}
-
-// putBack adds what Linux lacks and could have.
-func (t *Table) putBack() {
-	type lost struct {
-		dst netip.Prefix
-		p   *path
-	}
-	t.command.Lock()
-	defer t.command.Unlock()
-	var missing []lost
-	t.mu.Lock()
-	t.rib.each(func(dst netip.Prefix, p *path) {
-		if p.owner != ownerBSD || p.mirrored {
-			return
-		}
-		if _, ok := t.usable(dst, p); ok {
-			missing = append(missing, lost{dst, p})
-		}
-	})
-	t.mu.Unlock()
-	// Interface routes come first: gateways may be reached by them.
-	slices.SortFunc(missing, func(a, b lost) int {
-		return cmp.Compare(a.p.flags&api.Gateway, b.p.flags&api.Gateway)
-	})
-	for _, m := range missing {
-		err := t.kernel.routeSet(m.p.export(m.dst), false)
-		t.mu.Lock()
-		m.p.mirrored = err == nil
-		if err != nil && !m.p.warned {
-			m.p.warned = true // it is tried again at every chance
-			t.log.Warn("mirroring a route failed", "error", err)
-		}
-		t.mu.Unlock()
-	}
 }

@@ -36,8 +36,7 @@ func (r *rib) insert(dst netip.Prefix, p *path) {
 	n, ok := r.nodes[dst]
 	if !ok {
 		n = &node{dst: dst}
-		r.nodes[dst] = n
-		r.lengths[familyIndex(dst.Addr())][dst.Bits()]++
+		r.adopt(n)
 	}
 	if p.order == 0 {
 		r.order++
@@ -46,6 +45,12 @@ func (r *rib) insert(dst netip.Prefix, p *path) {
 	at, _ := slices.BinarySearchFunc(n.paths, p, rank)
 	n.paths = slices.Insert(n.paths, at, p)
 	r.dirty[dst] = struct{}{}
+}
+
+// adopt enters a node.
+func (r *rib) adopt(n *node) {
+	r.nodes[n.dst] = n
+	r.lengths[familyIndex(n.dst.Addr())][n.dst.Bits()]++
 }
 
 // remove takes a path out.

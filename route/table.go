@@ -69,22 +69,23 @@ const (
 
 // Stats count what the Table has done since it was started.
 type Stats struct {
-	Routes     int    `json:"routes"`       // prefixes in the RIB
-	Forwarding int    `json:"forwarding"`   // routes in the maps
-	Inet       Algo   `json:"inet"`         // how IPv4 destinations are looked up
-	Inet6      Algo   `json:"inet6"`        // and IPv6 ones
-	Nexthops   int    `json:"nexthops"`     // next hops in the maps
-	Neighbours int    `json:"neighbours"`   // entries in arp and nd6
-	Unmirrored int    `json:"unmirrored"`   // routes of bsdnet that Linux does not hold
-	Resyncs    uint64 `json:"resyncs"`      // dumps of the kernel's state
-	Overflows  uint64 `json:"overflows"`    // times the kernel dropped notifications
-	Repairs    uint64 `json:"repairs"`      // differences that only a dump showed
-	Skipped    uint64 `json:"skipped"`      // messages of rtnetlink that made no sense
-	MapErrors  uint64 `json:"map_errors"`   // writes to the maps that failed
-	Refused    uint64 `json:"refused"`      // neighbour requests that the kernel or the queue refused
-	BadRedirs  uint64 `json:"bad_redirs"`   // redirects not accepted
-	Dynamic    uint64 `json:"dynamic"`      // routes made by redirects
-	NewGateway uint64 `json:"new_gateways"` // routes changed by redirects
+	Routes     int    `json:"routes"`               // prefixes in the RIB
+	Forwarding int    `json:"forwarding"`           // routes in the maps
+	Inet       Algo   `json:"inet"`                 // how IPv4 destinations are looked up
+	Inet6      Algo   `json:"inet6"`                // and IPv6 ones
+	Nexthops   int    `json:"nexthops"`             // next hops in the maps
+	Neighbours int    `json:"neighbours"`           // entries in arp and nd6
+	Unmirrored int    `json:"unmirrored"`           // routes of bsdnet that Linux does not hold
+	MirrorLag  string `json:"mirror_lag,omitempty"` // how long some have been waiting to be put into Linux
+	Resyncs    uint64 `json:"resyncs"`              // dumps of the kernel's state
+	Overflows  uint64 `json:"overflows"`            // times the kernel dropped notifications
+	Repairs    uint64 `json:"repairs"`              // differences that only a dump showed
+	Skipped    uint64 `json:"skipped"`              // messages of rtnetlink that made no sense
+	MapErrors  uint64 `json:"map_errors"`           // writes to the maps that failed
+	Refused    uint64 `json:"refused"`              // neighbour requests that the kernel or the queue refused
+	BadRedirs  uint64 `json:"bad_redirs"`           // redirects not accepted
+	Dynamic    uint64 `json:"dynamic"`              // routes made by redirects
+	NewGateway uint64 `json:"new_gateways"`         // routes changed by redirects
 }
 
 // Table is the routing table of one instance. Its methods may be called
@@ -117,6 +118,9 @@ type Table struct {
 	asker      asker                  // whose request changes the RIB now
 	closed     bool
 
+	mirrorLimit int  // routes of bsdnet that Linux may hold at the most, see SetMirrorLimit
+	mirrorFull  bool // it holds them
+
 	loopbackIndex int // where loopback was found last
 	stats         Stats
 
@@ -125,6 +129,9 @@ type Table struct {
 	events  chan kernelBatch
 	resync  chan time.Duration // asks for a dump after a while
 	mirror  chan struct{}      // asks for a look at routes that Linux lacks
+	scan    bool               // and to find them, under mu
+	lacking []loading          // those that are known, under mu
+	lagging time.Time          // since when there are some, under mu
 	skipped atomic.Uint64
 	stop    chan struct{}
 	cancel  func()
@@ -179,12 +186,14 @@ func newTable(interfaces Interfaces, dp dataPath, k kernel, options Options, now
 		addrs:      make(map[int]map[addrPath]*path),
 		notifies:   make(map[int]func(NeighbourEvent)),
 		expiring:   make(map[netip.Prefix]*path),
-		links:      newQueue[ifnet.Event](),
-		tellers:    newQueue[NeighbourEvent](),
-		events:     make(chan kernelBatch, 256),
-		resync:     make(chan time.Duration, 16),
-		mirror:     make(chan struct{}, 1),
-		stop:       make(chan struct{}),
+
+		mirrorLimit: MirrorAll,
+		links:       newQueue[ifnet.Event](),
+		tellers:     newQueue[NeighbourEvent](),
+		events:      make(chan kernelBatch, 256),
+		resync:      make(chan time.Duration, 16),
+		mirror:      make(chan struct{}, 1),
+		stop:        make(chan struct{}),
 	}
 	t.neighbours.slotOf = t.slotOf
 	t.neighbours.changed = t.neighbourChanged
@@ -446,5 +455,8 @@ func (t *Table) Stats() Stats {
 			s.Unmirrored++
 		}
 	})
+	if !t.lagging.IsZero() {
+		s.MirrorLag = t.now().Sub(t.lagging).Round(time.Millisecond).String()
+	}
 	return s
 }

@@ -22,6 +22,7 @@ type routeCommand struct {
 	isHost                               bool         // else a net
 	dest                                 string       // as typed
 	gateway                              string       // as typed
+	file                                 string       // of load
 	alternatives                         []netip.Addr // further addresses of a gateway given by name
 }
 
@@ -91,6 +92,11 @@ func parseRoute(env *Env, args []string, now time.Time) (routeCommand, error) {
 		err = p.newroute(args[1:])
 	case "flush", "monitor":
 		err = p.flags(args[1:])
+	case "load":
+		if len(args) != 2 {
+			return routeCommand{}, &usageError{code: exitUsage, usage: "usage: route [-qt] load file"}
+		}
+		p.cmd.file = args[1]
 	default:
 		err = badKeyword(args[0])
 	}

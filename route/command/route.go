@@ -32,8 +32,11 @@ func Route(ctx context.Context, env *Env, args []string) int {
 		env.warn("route", "must be root to alter routing table")
 		return exitNoperm
 	}
-	if cmd.command == "flush" {
+	switch cmd.command {
+	case "flush":
 		return r.flush(ctx)
+	case "load":
+		return r.load(ctx)
 	}
 	return r.alter(ctx)
 }

@@ -52,6 +52,7 @@ type Server struct {
 // New returns a server over a table. It hears what the table tells from then on.
 func New(table Table, interfaces Interfaces, log *slog.Logger) *Server {
 	s := &Server{table: table, interfaces: interfaces, log: log, sub: table.Subscribe(backlog), sockets: make(map[uint64]*socket)}
+	s.sub.Mute(true)
 	s.wg.Go(s.broadcast)
 	return s
 }
@@ -161,6 +162,7 @@ func (s *Server) remove(sock *socket) {
 func (s *Server) listed() {
 	list := slices.SortedFunc(maps.Values(s.sockets), func(a, b *socket) int { return int(a.id) - int(b.id) })
 	s.list.Store(&list)
+	s.sub.Mute(len(list) == 0)
 }
 
 // all returns the sockets by their age.
