@@ -73,7 +73,7 @@ func (g *generator) ruleset() string {
 		g.sticky(&b)
 		return b.String()
 	}
-	if g.chance(5) {
+	if g.chance(8) {
 		g.seldom(&b)
 		return b.String()
 	}
@@ -391,28 +391,30 @@ func (g *generator) anchor(b *strings.Builder, depth int, family string) {
 // seldom writes rules that few packets meet among others.
 func (g *generator) seldom(b *strings.Builder) {
 	state := pick(g, []string{"", " no state", " keep state (sloppy)"})
-	switch g.IntN(4) {
-	case 0: // more conversations than ports
-		fmt.Fprintf(b, "nat on em1 inet proto { tcp, udp } from any to any -> 203.0.113.100 port 2000:%d\n", 2001+g.IntN(2))
+	switch g.IntN(8) {
+	case 0: // no address, or few ports
+		b.WriteString("table <none> { 2001:db8:6::1 }\n")
+		fmt.Fprintf(b, "nat on em1 inet from any to any -> %s\n", pick(g, []string{"<none>", "203.0.113.100 port 2000:2001"}))
 		b.WriteString("pass\n")
-	case 1:
+	case 2:
 		b.WriteString("pass in tag RED" + state + "\n")
 		b.WriteString(g.maybe(50, "match in proto udp tag BLUE\n"))
 		fmt.Fprintf(b, "%s out tagged %s\n", pick(g, []string{"pass", "block", "block return"}), pick(g, []string{"RED", "BLUE"}))
 		b.WriteString(g.maybe(50, "pass out quick proto tcp tagged RED"+state+"\n"))
-	case 2:
-		b.WriteString("pass" + state + "\n")
-		for range 3 + g.IntN(4) {
-			fmt.Fprintf(b, "%s in%s inet proto icmp icmp-type %s code %d\n", pick(g, []string{"pass", "block"}), g.maybe(30, " quick"),
-				pick(g, []string{"unreach", "unreach", "timex", "redir"}), g.IntN(4))
-		}
-		fmt.Fprintf(b, "block inet6 proto icmp6 icmp6-type unreach code %d\n", g.IntN(4))
-	case 3:
+	case 1:
 		fmt.Fprintf(b, "no rdr on em1 inet proto %s from any to any\n", pick(g, []string{"tcp", "udp", "icmp"}))
 		b.WriteString("rdr on em1 inet from any to 203.0.113.100 -> 192.0.2.10\n")
 		b.WriteString("match out on em1 inet from 192.0.2.0/24 to any nat-to 203.0.113.0/24 static-port\n")
 		b.WriteString("match out on em1 inet6 from 2001:db8::/64 to any nat-to 2001:db8:5::/64 static-port\n")
 		b.WriteString("pass" + state + "\n")
+	default: // errors about packets that have no state
+		b.WriteString("pass no state\n")
+		for code := range 4 {
+			for _, kind := range []string{"unreach", "timex", "paramprob"} {
+				b.WriteString(g.maybe(80, fmt.Sprintf("%s inet proto icmp icmp-type %s code %d\n", pick(g, []string{"block", "block quick", "block return"}), kind, code)))
+			}
+			b.WriteString(g.maybe(80, fmt.Sprintf("block inet6 proto icmp6 icmp6-type unreach code %d\n", code)))
+		}
 	}
 }
 
