@@ -321,7 +321,7 @@ func (g *generator) icmpError(x *trial, f *flow, kinds map[string]int) {
 		kind = pick(g, []uint8{1, 2, 3, 4})
 	}
 	switch n := g.IntN(12); {
-	case n == 0 && f.protocol == reference.TCP:
+	case n >= 10 && f.protocol == reference.TCP:
 		about.TCP.Seq += 1 << 30
 		kinds["icmp error, wrong sequence number"]++
 	case n == 1 && (f.protocol == reference.TCP || f.protocol == reference.UDP):
