@@ -148,6 +148,7 @@ func (d *Daemon) restoreSysctl() {
 func (d *Daemon) sysctlNodes() map[string]sysctlNode {
 	nodes := maps.Clone(sysctlNodes)
 	maps.Copy(nodes, routeSysctlNodes())
+	maps.Copy(nodes, hostSysctlNodes())
 	if d.slow != nil {
 		maps.Copy(nodes, d.slow.sysctlNodes())
 	}

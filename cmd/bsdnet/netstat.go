@@ -190,6 +190,19 @@ func netstatStatistics(ctx context.Context, client *control.Client, o netstatOpt
 			}
 		}
 	}
+	queue, err := control.HostInputQueue()
+	if err != nil {
+		return err
+	}
+	fmt.Println("input queue of the host's own stack, of the whole machine:")
+	for _, c := range []struct {
+		n    uint64
+		text string
+	}{{queue.Processed, "taken from it"}, {queue.Dropped, "dropped, it was full"}, {queue.Squeezed, "turns that left some in it"}} {
+		if c.n > 0 || !o.zeros {
+			fmt.Printf("\t%d %s\n", c.n, c.text)
+		}
+	}
 	return nil
 }
 
