@@ -15,6 +15,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/bsdnet/bsdnet/control"
+	"github.com/bsdnet/bsdnet/route"
 )
 
 func unloadCommand() *cli.Command {
@@ -109,6 +110,18 @@ func statusCommand() *cli.Command {
 	}
 }
 
+// printLookup prints how the routes of a family are looked up.
+func printLookup(w io.Writer, family string, algo route.Algo) {
+	set, memory := "", ""
+	if algo.Forced {
+		set = ", set by hand"
+	}
+	if algo.Bytes > 0 {
+		memory = fmt.Sprintf(", %.1f MiB", float64(algo.Bytes)/(1<<20))
+	}
+	fmt.Fprintf(w, "  %s by %s: %d routes%s%s\n", family, algo.Name, algo.Routes, memory, set)
+}
+
 // daemonDown reports an instance that goes on without its daemon.
 func daemonDown(c *cli.Context, err error) error {
 	instance, currentErr := control.Current()
@@ -168,6 +181,15 @@ func printStatus(w io.Writer, status *control.Status) {
 	}
 	fmt.Fprintf(w, "routes: %d (%d in the data path, %d next hops, %d neighbours)\n",
 		status.Routes.Routes, status.Routes.Forwarding, status.Routes.Nexthops, status.Routes.Neighbours)
+	printLookup(w, "inet", status.Routes.Inet)
+	printLookup(w, "inet6", status.Routes.Inet6)
+	if n := status.Routes.Unmirrored; n > 0 {
+		since := ""
+		if status.Routes.MirrorLag != "" {
+			since = ", " + status.Routes.MirrorLag + " behind"
+		}
+		fmt.Fprintf(w, "  Linux lacks %d of them%s\n", n, since)
+	}
 	for _, i := range status.Interfaces {
 		state := "up"
 		switch {
