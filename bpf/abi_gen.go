@@ -20,6 +20,7 @@ type Llentry = gen.AbiLlentry
 type VlanKey = gen.AbiVlanKey
 type Tunnel = gen.AbiTunnel
 type TunnelKey = gen.AbiTunnelKey
+type TunnelFlow = gen.AbiTunnelFlow
 type PFScrubbed = gen.AbiPfScrubbed
 type Mbuf = gen.AbiMbuf
 type NetisrMeta = gen.AbiNetisrMeta
@@ -367,6 +368,10 @@ const (
 	TunnelKeyed = uint32(gen.AbiTunnelFlagsTUNNEL_KEYED)
 	TunnelSeq   = uint32(gen.AbiTunnelFlagsTUNNEL_SEQ)
 	TunnelUDP   = uint32(gen.AbiTunnelFlagsTUNNEL_UDP)
+)
+
+const (
+	TunnelFlows = uint32(gen.AbiTunnelFlowLimitsTUNNEL_FLOWS)
 )
 
 const (

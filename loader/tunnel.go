@@ -14,17 +14,19 @@ import (
 // TunnelMirror writes tunnels into the maps of the data path. Calls must not
 // overlap.
 type TunnelMirror struct {
-	entries *bpf.Array[bpf.Tunnel]
-	keys    *ebpf.Map
+	entries    *bpf.Array[bpf.Tunnel]
+	keys       *ebpf.Map
+	generation *uint64
 }
 
-// NewTunnelMirror opens the maps of a data path.
-func NewTunnelMirror(dp *Datapath) (*TunnelMirror, error) {
+// NewTunnelMirror opens the maps of a data path. generation is the word by
+// which the data path knows that what it remembers is fresh.
+func NewTunnelMirror(dp *Datapath, generation *uint64) (*TunnelMirror, error) {
 	entries, err := bpf.MapArray[bpf.Tunnel](dp.Maps["tunnel"])
 	if err != nil {
 		return nil, err
 	}
-	return &TunnelMirror{entries: entries, keys: dp.Maps["tunnel_key"]}, nil
+	return &TunnelMirror{entries: entries, keys: dp.Maps["tunnel_key"], generation: generation}, nil
 }
 
 // Close ends the mapping.
@@ -46,6 +48,7 @@ func (m *TunnelMirror) Put(slot uint32, entry *bpf.Tunnel) error {
 		}
 	}
 	atomic.StoreUint64(&to[0], from[0])
+	atomic.AddUint64(m.generation, 1)
 	return nil
 }
 
@@ -54,6 +57,7 @@ const sequenceWord = int(unsafe.Offsetof(bpf.Tunnel{}.Oseq)) / 8
 
 // PutKey makes outer packets of a key those of the tunnel in a slot.
 func (m *TunnelMirror) PutKey(key bpf.TunnelKey, slot uint32) error {
+	defer atomic.AddUint64(m.generation, 1)
 	if err := m.keys.Put(key, slot); err != nil {
 		return fmt.Errorf("set tunnel of slot %d: %w", slot, err)
 	}
@@ -62,6 +66,7 @@ func (m *TunnelMirror) PutKey(key bpf.TunnelKey, slot uint32) error {
 
 // DeleteKey undoes PutKey.
 func (m *TunnelMirror) DeleteKey(key bpf.TunnelKey) error {
+	defer atomic.AddUint64(m.generation, 1)
 	if err := m.keys.Delete(key); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
 		return fmt.Errorf("clear tunnel: %w", err)
 	}

@@ -55,7 +55,7 @@ func tunnelParams(t encap.Tunnel) (entry bpf.Tunnel, keys []bpf.TunnelKey) {
 func (r *router) tunnel(t encap.Tunnel) {
 	r.t.Helper()
 	slot := uint32(tunnelIndex % bpf.IfnetSlots)
-	mirror, err := NewTunnelMirror(r.dp)
+	mirror, err := NewTunnelMirror(r.dp, r.cfg.FIBGeneration())
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -104,4 +104,6 @@ struct {
 	enum tunnel_flags tunnel_flags;
 	struct tunnel tunnel;
 	struct tunnel_key tunnel_key;
+	enum tunnel_flow_limits tunnel_flow_limits;
+	struct tunnel_flow tunnel_flow;
 } abi_types;

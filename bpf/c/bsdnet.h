@@ -421,7 +421,7 @@ struct tunnel {
 	__u8 dst[16];		/* outer destination */
 	__u32 key;		/* TUNNEL_KEYED: network order */
 	__u16 port;		/* TUNNEL_UDP: of the far end, network order */
-	__u16 spare0;
+	__u16 id;		/* written by the data path: identification of the last outer packet */
 	__u32 oseq;		/* TUNNEL_SEQ: written by the data path: number of the next packet */
 	__u32 iseq;		/* likewise: least number of the next packet received */
 	__u64 spare[9];
@@ -435,6 +435,24 @@ struct tunnel_key {
 	__u16 kind;		/* enum tunnel_kind */
 	__u8 af;
 	__u8 spare;
+};
+
+enum tunnel_flow_limits {
+	TUNNEL_FLOWS = 256,
+};
+
+/*
+ * Outer packets over IPv4 that were found to be a tunnel's last, on one CPU. It
+ * holds as long as no route and no tunnel has changed.
+ */
+struct tunnel_flow {
+	__u64 generation;	/* fib_generation */
+	__u32 src;		/* network order, as dst and key */
+	__u32 dst;
+	__u32 key;
+	__u32 rcvif;		/* slot that they come in by */
+	__u32 slot;		/* of the tunnel's interface */
+	__u32 proto;		/* of the outer packet */
 };
 
 /* mbuf flags */

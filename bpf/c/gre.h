@@ -277,9 +277,12 @@ STAGE(gre_input)
 	struct mbuf *m = mget();
 	__u32 *slot, off, len, at = 0, word = 0, seq = 0;
 	struct tunnel *t;
+	struct tunnel_flow *f;
 	struct ifnet *ifp;
+	__u64 generation;
 	__u8 af, first;
 	__u16 flags;
+	bool known;
 
 	if (!m)
 		return drop(REASON_MBUF);
@@ -316,7 +319,10 @@ STAGE(gre_input)
 	}
 	if (flags & GRE_SEQ)
 		seq = bpf_ntohl(gre_word(&gre, word++));
-	slot = bpf_map_lookup_elem(&tunnel_key, &key);
+	generation = fib_generation();
+	f = at ? NULL : tunnel_flow_get(m, &key);
+	known = tunnel_flow_is(m, f, &key);
+	slot = known ? &f->slot : bpf_map_lookup_elem(&tunnel_key, &key);
 	if (!slot) {
 		if (at)
 			return deliver(ctx, m, REASON_LOCAL);
@@ -335,10 +341,17 @@ STAGE(gre_input)
 		return drop_input(*slot, REASON_GRE_KEY);
 	if ((flags & ~(GRE_CSUM | GRE_KEY | GRE_SEQ)) || len < off + 4 + word * 4)
 		return drop_input(*slot, REASON_TUNNEL_HEADER);
-	if (!tunnel_source(m, t, key.src))
-		return drop_input(*slot, REASON_TUNNEL_SOURCE);
-	/* Packets that the kernel joined it has checked before. */
-	if ((flags & GRE_CSUM) && packets(ctx) == 1 &&
+	if (!known) {
+		if (!tunnel_source(m, t, key.src))
+			return drop_input(*slot, REASON_TUNNEL_SOURCE);
+		tunnel_flow_set(m, f, &key, key.src, *slot, generation);
+	}
+#ifdef BUILD_TC
+	/* A virtual device may have left the checksum to the next one. */
+	if (flags & GRE_CSUM)
+		return tunnel_bounce(ctx, m, RESUME_TUNNEL_INPUT);
+#endif
+	if ((flags & GRE_CSUM) &&
 	    ((gre.words[0] & bpf_htonl(0xffff)) || gre_sum(ctx, off, len - off, 0)))
 		return drop_input(*slot, REASON_GRE_BADSUM);
 	if ((flags & GRE_SEQ) && (t->flags & TUNNEL_SEQ) && !gre_in_order(t, seq))

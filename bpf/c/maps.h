@@ -128,6 +128,13 @@ struct {
 	__type(value, __u32);
 } tunnel_key SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, TUNNEL_FLOWS);
+	__type(key, __u32);
+	__type(value, struct tunnel_flow);
+} tunnel_flow SEC(".maps");
+
 /* Where XDP sends frames to, by slot of the interface. */
 struct {
 	__uint(type, BPF_MAP_TYPE_DEVMAP);

@@ -150,7 +150,7 @@ inline_always struct nexthop *tunnel_route(struct mbuf *m, const __u8 *dst, __u8
 }
 
 /* tunnel_write4: the outer header of a packet of len bytes in all. */
-inline_always bool tunnel_write4(ctx_t *ctx, struct mbuf *m, const struct tunnel *t, __u32 len, __u8 proto, __u8 tos)
+inline_always bool tunnel_write4(ctx_t *ctx, struct mbuf *m, struct tunnel *t, __u32 len, __u8 proto, __u8 tos)
 {
 	struct iphdr *ip = ip_header(ctx, m);
 
@@ -160,7 +160,7 @@ inline_always bool tunnel_write4(ctx_t *ctx, struct mbuf *m, const struct tunnel
 	ip->ihl = 5;
 	ip->tos = tos;
 	ip->tot_len = len > 0xffff ? 0 : bpf_htons(len);
-	ip->id = bpf_get_prandom_u32();
+	ip->id = bpf_htons(t->id++); /* two CPUs may take one number; few packets are cut */
 	ip->frag_off = 0;
 	ip->ttl = t->ttl;
 	ip->protocol = proto;
@@ -201,7 +201,6 @@ inline_always int tunnel_send(ctx_t *ctx, struct mbuf *m, const struct tunnel *t
 	m->proto = proto;
 	m->tos = tos;
 	m->ip_len = len;
-	m->frame_len = frame_len(ctx);
 	m->flags = M_HOST | M_TUNNEL | (m->af == 4 ? M_NODF : 0);
 	m->pf_slot = 0;
 	m->dir = PFIL_OUT;
@@ -219,11 +218,11 @@ inline_always int tunnel_send(ctx_t *ctx, struct mbuf *m, const struct tunnel *t
 	if (m->af == 4) {
 		if (hooks)
 			pfil_run(ctx, m, hooks, PROTO_IP_OUTPUT);
-		stage(ctx, PROTO_IP_OUTPUT);
+		return ip_output_on(ctx, m, cfg);
 	}
 	if (hooks)
 		pfil_run(ctx, m, hooks, PROTO_IP6_OUTPUT);
-	stage(ctx, PROTO_IP6_OUTPUT);
+	return ip6_output_on(ctx, m, cfg);
 }
 
 /* packet_len: bytes of the packet; a segmentation packet has no more than its frame says. */
@@ -299,6 +298,38 @@ STAGE(tunnel_output)
 	if (!(t->af == 4 ? tunnel_write4(ctx, m, t, len, proto, tos) : tunnel_write6(ctx, m, t, len, proto, tos)))
 		return drop(REASON_ADJUST);
 	return tunnel_send(ctx, m, t, len, proto, tos);
+}
+
+/* tunnel_flow_get: the place of what was found of the packet's like last; NULL: there is none for it. */
+inline_always struct tunnel_flow *tunnel_flow_get(const struct mbuf *m, const struct tunnel_key *key)
+{
+	__u32 index = *(const __u32 *)key->src ^ key->key;
+
+	if (m->af != 4)
+		return NULL;
+	index = index * 0x9e3779b1 >> 16 & (TUNNEL_FLOWS - 1);
+	return bpf_map_lookup_elem(&tunnel_flow, &index);
+}
+
+/* tunnel_flow_is: it is of the packet's like, from the same ends by the same interface, and nothing has changed. */
+inline_always bool tunnel_flow_is(const struct mbuf *m, const struct tunnel_flow *f, const struct tunnel_key *key)
+{
+	return f && f->generation == fib_generation() && f->src == *(const __u32 *)key->src &&
+	       f->dst == *(const __u32 *)key->dst && f->key == key->key && f->rcvif == m->rcvif && f->proto == m->proto;
+}
+
+inline_always void tunnel_flow_set(const struct mbuf *m, struct tunnel_flow *f, const struct tunnel_key *key,
+				   const __u8 *src, __u32 slot, __u64 generation)
+{
+	if (!f)
+		return;
+	f->generation = generation;
+	f->src = *(const __u32 *)src;
+	f->dst = *(const __u32 *)key->dst;
+	f->key = key->key;
+	f->rcvif = m->rcvif;
+	f->proto = m->proto;
+	f->slot = slot;
 }
 
 /* tunnel_find: the slot of the tunnel that an outer packet is of, if any. */
@@ -437,8 +468,11 @@ STAGE(tunnel_input)
 	struct mbuf *m = mget();
 	struct tunnel *t;
 	struct ifnet *ifp;
+	struct tunnel_flow *f;
 	__u8 source[16];
+	__u64 generation;
 	__u32 *slot;
+	bool known;
 
 	if (!m)
 		return drop(REASON_MBUF);
@@ -446,17 +480,23 @@ STAGE(tunnel_input)
 		stage(ctx, PROTO_GRE_INPUT);
 	if (!tunnel_key_of(ctx, m, &key))
 		return drop_input(m->rcvif, REASON_IP_TOOSHORT);
+	generation = fib_generation();
+	f = tunnel_flow_get(m, &key);
+	known = tunnel_flow_is(m, f, &key) && !(m->flags & (M_FRAG | M_REASSEMBLED));
 	__builtin_memcpy(source, key.src, 16);
-	slot = tunnel_find(&key);
+	slot = known ? &f->slot : tunnel_find(&key);
 	if (!slot)
 		return deliver(ctx, m, REASON_LOCAL);
 	ifp = ifnet_slot(*slot);
 	t = bpf_map_lookup_elem(&tunnel, slot);
 	if (!ifp || !t || !(ifp->if_flags & IFNET_UP))
 		return drop_input(*slot, REASON_TUNNEL_DOWN);
-	tunnel_whole(ctx, m);
-	if (!tunnel_source(m, t, source))
-		return drop_input(*slot, REASON_TUNNEL_SOURCE);
+	if (!known) {
+		tunnel_whole(ctx, m);
+		if (!tunnel_source(m, t, source))
+			return drop_input(*slot, REASON_TUNNEL_SOURCE);
+		tunnel_flow_set(m, f, &key, source, *slot, generation);
+	}
 	return tunnel_enter(ctx, m, t, *slot, m->proto == IPPROTO_IPIP ? 4 : 6);
 }
 

@@ -1213,19 +1213,19 @@ const (
 )
 
 type AbiTunnel struct {
-	_      structs.HostLayout
-	Kind   uint16
-	Af     uint8
-	Ttl    uint8
-	Flags  uint32
-	Src    [16]uint8
-	Dst    [16]uint8
-	Key    uint32
-	Port   uint16
-	Spare0 uint16
-	Oseq   uint32
-	Iseq   uint32
-	Spare  [9]uint64
+	_     structs.HostLayout
+	Kind  uint16
+	Af    uint8
+	Ttl   uint8
+	Flags uint32
+	Src   [16]uint8
+	Dst   [16]uint8
+	Key   uint32
+	Port  uint16
+	Id    uint16
+	Oseq  uint32
+	Iseq  uint32
+	Spare [9]uint64
 }
 
 type AbiTunnelFlags uint32
@@ -1237,6 +1237,23 @@ const (
 	AbiTunnelFlagsTUNNEL_KEYED AbiTunnelFlags = 8
 	AbiTunnelFlagsTUNNEL_SEQ   AbiTunnelFlags = 16
 	AbiTunnelFlagsTUNNEL_UDP   AbiTunnelFlags = 32
+)
+
+type AbiTunnelFlow struct {
+	_          structs.HostLayout
+	Generation uint64
+	Src        uint32
+	Dst        uint32
+	Key        uint32
+	Rcvif      uint32
+	Slot       uint32
+	Proto      uint32
+}
+
+type AbiTunnelFlowLimits uint32
+
+const (
+	AbiTunnelFlowLimitsTUNNEL_FLOWS AbiTunnelFlowLimits = 256
 )
 
 type AbiTunnelKey struct {

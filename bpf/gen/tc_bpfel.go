@@ -53,6 +53,7 @@ const (
 	TcMapRtInet         = "rt_inet"
 	TcMapRtInet6        = "rt_inet6"
 	TcMapTunnel         = "tunnel"
+	TcMapTunnelFlow     = "tunnel_flow"
 	TcMapTunnelKey      = "tunnel_key"
 	TcMapTxPort         = "tx_port"
 	TcMapVlan           = "vlan"
@@ -195,6 +196,7 @@ type TcMapSpecs struct {
 	RtInet         *ebpf.MapSpec `ebpf:"rt_inet"`
 	RtInet6        *ebpf.MapSpec `ebpf:"rt_inet6"`
 	Tunnel         *ebpf.MapSpec `ebpf:"tunnel"`
+	TunnelFlow     *ebpf.MapSpec `ebpf:"tunnel_flow"`
 	TunnelKey      *ebpf.MapSpec `ebpf:"tunnel_key"`
 	TxPort         *ebpf.MapSpec `ebpf:"tx_port"`
 	Vlan           *ebpf.MapSpec `ebpf:"vlan"`
@@ -263,6 +265,7 @@ type TcMaps struct {
 	RtInet         *ebpf.Map `ebpf:"rt_inet"`
 	RtInet6        *ebpf.Map `ebpf:"rt_inet6"`
 	Tunnel         *ebpf.Map `ebpf:"tunnel"`
+	TunnelFlow     *ebpf.Map `ebpf:"tunnel_flow"`
 	TunnelKey      *ebpf.Map `ebpf:"tunnel_key"`
 	TxPort         *ebpf.Map `ebpf:"tx_port"`
 	Vlan           *ebpf.Map `ebpf:"vlan"`
@@ -307,6 +310,7 @@ func (m *TcMaps) Close() error {
 		m.RtInet,
 		m.RtInet6,
 		m.Tunnel,
+		m.TunnelFlow,
 		m.TunnelKey,
 		m.TxPort,
 		m.Vlan,

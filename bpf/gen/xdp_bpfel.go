@@ -53,6 +53,7 @@ const (
 	XdpMapRtInet         = "rt_inet"
 	XdpMapRtInet6        = "rt_inet6"
 	XdpMapTunnel         = "tunnel"
+	XdpMapTunnelFlow     = "tunnel_flow"
 	XdpMapTunnelKey      = "tunnel_key"
 	XdpMapTxPort         = "tx_port"
 	XdpMapVlan           = "vlan"
@@ -194,6 +195,7 @@ type XdpMapSpecs struct {
 	RtInet         *ebpf.MapSpec `ebpf:"rt_inet"`
 	RtInet6        *ebpf.MapSpec `ebpf:"rt_inet6"`
 	Tunnel         *ebpf.MapSpec `ebpf:"tunnel"`
+	TunnelFlow     *ebpf.MapSpec `ebpf:"tunnel_flow"`
 	TunnelKey      *ebpf.MapSpec `ebpf:"tunnel_key"`
 	TxPort         *ebpf.MapSpec `ebpf:"tx_port"`
 	Vlan           *ebpf.MapSpec `ebpf:"vlan"`
@@ -263,6 +265,7 @@ type XdpMaps struct {
 	RtInet         *ebpf.Map `ebpf:"rt_inet"`
 	RtInet6        *ebpf.Map `ebpf:"rt_inet6"`
 	Tunnel         *ebpf.Map `ebpf:"tunnel"`
+	TunnelFlow     *ebpf.Map `ebpf:"tunnel_flow"`
 	TunnelKey      *ebpf.Map `ebpf:"tunnel_key"`
 	TxPort         *ebpf.Map `ebpf:"tx_port"`
 	Vlan           *ebpf.Map `ebpf:"vlan"`
@@ -308,6 +311,7 @@ func (m *XdpMaps) Close() error {
 		m.RtInet,
 		m.RtInet6,
 		m.Tunnel,
+		m.TunnelFlow,
 		m.TunnelKey,
 		m.TxPort,
 		m.Vlan,

@@ -43,7 +43,7 @@ type Tunnels struct {
 
 // New opens the tunnels of a data path.
 func New(ioctl *ifnet.Ioctl, table *ifnet.Table, dp *loader.Datapath, config *loader.Config, report func(error)) (*Tunnels, error) {
-	mirror, err := loader.NewTunnelMirror(dp)
+	mirror, err := loader.NewTunnelMirror(dp, config.FIBGeneration())
 	if err != nil {
 		return nil, fmt.Errorf("open tunnels: %w", err)
 	}
