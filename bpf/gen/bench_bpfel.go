@@ -33,6 +33,7 @@ const (
 	BenchMapRtInet     = "rt_inet"
 	BenchMapRtInet6    = "rt_inet6"
 	BenchMapTunnel     = "tunnel"
+	BenchMapTunnelFlow = "tunnel_flow"
 	BenchMapTunnelKey  = "tunnel_key"
 	BenchMapTxPort     = "tx_port"
 	BenchMapVlan       = "vlan"
@@ -106,6 +107,7 @@ type BenchMapSpecs struct {
 	RtInet     *ebpf.MapSpec `ebpf:"rt_inet"`
 	RtInet6    *ebpf.MapSpec `ebpf:"rt_inet6"`
 	Tunnel     *ebpf.MapSpec `ebpf:"tunnel"`
+	TunnelFlow *ebpf.MapSpec `ebpf:"tunnel_flow"`
 	TunnelKey  *ebpf.MapSpec `ebpf:"tunnel_key"`
 	TxPort     *ebpf.MapSpec `ebpf:"tx_port"`
 	Vlan       *ebpf.MapSpec `ebpf:"vlan"`
@@ -155,6 +157,7 @@ type BenchMaps struct {
 	RtInet     *ebpf.Map `ebpf:"rt_inet"`
 	RtInet6    *ebpf.Map `ebpf:"rt_inet6"`
 	Tunnel     *ebpf.Map `ebpf:"tunnel"`
+	TunnelFlow *ebpf.Map `ebpf:"tunnel_flow"`
 	TunnelKey  *ebpf.Map `ebpf:"tunnel_key"`
 	TxPort     *ebpf.Map `ebpf:"tx_port"`
 	Vlan       *ebpf.Map `ebpf:"vlan"`
@@ -180,6 +183,7 @@ func (m *BenchMaps) Close() error {
 		m.RtInet,
 		m.RtInet6,
 		m.Tunnel,
+		m.TunnelFlow,
 		m.TunnelKey,
 		m.TxPort,
 		m.Vlan,
