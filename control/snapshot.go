@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -131,7 +132,7 @@ func routeRequest(r api.Rtentry) api.RouteRequest {
 // goBackInterfaces takes away clones and addresses that are new, and puts back
 // addresses, flags and MTUs. Clones that were destroyed are made again.
 func (d *Daemon) goBackInterfaces(ctx context.Context, s *snapshot) error {
-	now, err := d.ioctl.Interfaces(ctx, ifapi.Name{})
+	now, err := d.ioctl.Interfaces(ctx, ifapi.Name{Keys: true})
 	if err != nil {
 		return err
 	}
@@ -166,12 +167,26 @@ func (d *Daemon) goBackInterfaces(ctx context.Context, s *snapshot) error {
 // parent.
 func (d *Daemon) goBackClone(ctx context.Context, before, after *ifapi.Interface) error {
 	if after != nil {
-		return d.goBackVlan(ctx, before, after)
+		return errors.Join(d.goBackVlan(ctx, before, after), d.goBackWg(ctx, before, after))
 	}
 	if _, there := d.ifnet.ByName(before.Name); there {
 		return nil // it came with its other end
 	}
-	return d.remake(ctx, before)
+	return errors.Join(d.remake(ctx, before), d.goBackWg(ctx, before, nil))
+}
+
+// goBackWg gives a wg(4) the keys and peers that it had; after is nil for one
+// that was made again.
+func (d *Daemon) goBackWg(ctx context.Context, before, after *ifapi.Interface) error {
+	if before.Wg == nil || before.Wg.Engine == ifapi.WgDown {
+		return nil
+	}
+	r := before.Wg.Request()
+	if after != nil && after.Wg != nil && reflect.DeepEqual(after.Wg.Request(), r) {
+		return nil
+	}
+	r.Name = before.Name
+	return d.ioctl.SetWg(ctx, *r)
 }
 
 // remake makes a clone that was destroyed; an epair comes with both ends. One

@@ -116,3 +116,19 @@ type WgPeerRequest struct {
 	AllowedIPs        []netip.Prefix `json:"allowed_ips,omitempty"` // those of another peer move
 	RemoveAllowedIPs  []netip.Prefix `json:"remove_allowed_ips,omitempty"`
 }
+
+// Request makes the request that brings another wg(4) to the same, with the
+// secrets if they are there.
+func (w *Wg) Request() *WgRequest {
+	r := &WgRequest{PrivateKey: w.PrivateKey, Cookie: &w.Cookie, ReplacePeers: true}
+	if w.Port != 0 {
+		r.Port = &w.Port
+	}
+	for _, p := range w.Peers {
+		r.Peers = append(r.Peers, WgPeerRequest{
+			PublicKey: p.PublicKey, Description: &p.Description, PresharedKey: p.PresharedKey, Keepalive: &p.Keepalive,
+			Endpoint: p.Endpoint, ReplaceAllowedIPs: true, AllowedIPs: p.AllowedIPs,
+		})
+	}
+	return r
+}
