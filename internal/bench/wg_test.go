@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -23,7 +24,10 @@ var wgNear, wgFar = api.WgKey{8}.Clamp(), api.WgKey{16}.Clamp()
 // an address; more are words for the peer.
 func wireguardGo(t *testing.T, program string, host *lab.Host, name, address string, own, other api.WgKey, more ...string) {
 	t.Helper()
+	// In a session of its own, as every service is: the scheduler shares out by
+	// sessions (sched_autogroup_enabled).
 	cmd := host.Command(t.Context(), program, "-f", name)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -20,6 +21,12 @@ import (
 // PublicDir is where wg(8) and others look for the sockets of WireGuard
 // processes.
 const PublicDir = "/var/run/wireguard"
+
+// How the heap may grow between collections, and where they come more often.
+const (
+	gcPercent   = 400
+	memoryLimit = 256 << 20
+)
 
 // saveInterval is how often endpoints that moved are written down.
 const saveInterval = 30 * time.Second
@@ -44,6 +51,10 @@ type Engine struct {
 // file is the engine's from then on.
 func Start(name, dir string, file *os.File) (*Engine, error) {
 	unix.Umask(0o077)
+	// Each collection empties the pools of packet buffers, which have to be
+	// zeroed again.
+	debug.SetGCPercent(gcPercent)
+	debug.SetMemoryLimit(memoryLimit)
 	mtu, err := mtuOf(name)
 	if err != nil {
 		return nil, err
