@@ -260,6 +260,7 @@ func (d *Daemon) start(ctx context.Context, request LoadRequest, fresh bool) (*L
 	go d.resume(ctx)
 	go d.refresh(ctx)
 	d.followArrivals(ctx)
+	d.followMonitor(ctx)
 	if err := d.confirm.resume(); err != nil {
 		d.log.Error("a change that awaited confirmation is lost", "err", err)
 	}

@@ -30,6 +30,7 @@ func (d *Daemon) ifnetCalls() map[string]call {
 		"ifnet/group/add":      done(b.AddGroup),
 		"ifnet/group/delete":   done(b.DeleteGroup),
 		"ifnet/capabilities":   done(b.SetCapabilities),
+		"ifnet/media":          done(b.SetMedia),
 		"ifnet/vlan":           done(b.SetVlan),
 		"ifnet/wg":             done(b.SetWg),
 		"ifnet/tunnel":         done(b.SetTunnel),

@@ -144,3 +144,8 @@ func (i Ifnet) SetWg(ctx context.Context, r api.WgRequest) error { return i.do(c
 func (i Ifnet) SetTunnel(ctx context.Context, r api.TunnelRequest) error {
 	return i.do(ctx, "ifnet/tunnel", r)
 }
+
+// SetMedia implements api.Backend.
+func (i Ifnet) SetMedia(ctx context.Context, r api.MediaRequest) error {
+	return i.do(ctx, "ifnet/media", r)
+}

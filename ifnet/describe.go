@@ -3,17 +3,14 @@ package ifnet
 import (
 	"context"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/bsdnet/bsdnet/errno"
 	"github.com/bsdnet/bsdnet/ifnet/api"
+	"github.com/bsdnet/bsdnet/loader"
 )
 
 // Interfaces implements api.Backend.
@@ -143,10 +140,8 @@ func (i *Ioctl) counters(out *api.Interface, ifp *Ifnet, s *netlink.LinkStatisti
 			out.Data.Iqdrops, out.Data.Noproto = d.Iqdrops, d.Noproto
 		}
 	}
-	if speed, err := os.ReadFile(filepath.Join("/sys/class/net", ifp.Device, "speed")); err == nil {
-		if n, err := strconv.ParseInt(strings.TrimSpace(string(speed)), 10, 64); err == nil && n > 0 {
-			out.Data.Baudrate = uint64(n) * 1e6
-		}
+	if media, err := loader.GetMedia(ifp.Device); err == nil {
+		out.Data.Baudrate = uint64(media.Speed) * 1e6
 	}
 }
 

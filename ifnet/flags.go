@@ -15,7 +15,7 @@ import (
 )
 
 // keptFlags have no counterpart in Linux.
-const keptFlags = api.IffDebug | api.IffLink0 | api.IffLink1 | api.IffLink2 | api.IffStaticarp
+const keptFlags = api.IffDebug | api.IffLink0 | api.IffLink1 | api.IffLink2 | api.IffStaticarp | api.IffMonitor
 
 // SetFlags implements api.Backend.
 func (i *Ioctl) SetFlags(_ context.Context, r api.FlagsRequest) error {
@@ -26,8 +26,8 @@ func (i *Ioctl) SetFlags(_ context.Context, r api.FlagsRequest) error {
 		return err
 	}
 	set, clear := r.Set&api.IffChangeable, r.Clear&api.IffChangeable
-	if (set|clear)&api.IffMonitor != 0 {
-		return errno.EOPNOTSUPP
+	if set&api.IffMonitor != 0 && !ifp.Owned {
+		return errno.Errorf(errno.EOPNOTSUPP, "%s is not under the data path (bsdnet load -i %s)", ifp.Name, ifp.Device)
 	}
 	var errs []error
 	either := func(flag api.Flags, on, off func(netlink.Link) error) {
@@ -51,6 +51,7 @@ func (i *Ioctl) SetFlags(_ context.Context, r api.FlagsRequest) error {
 	if (set|clear)&keptFlags != 0 {
 		k := i.state.of(ifp)
 		k.Flags = (k.Flags | set&keptFlags) &^ (clear & keptFlags)
+		i.table.setMonitor(ifp.Index, k.Flags&api.IffMonitor != 0)
 		if f, ok := i.clonerOf(ifp).(flagFollower); ok {
 			if err := f.FlagsChanged(k.Clone); err != nil {
 				return err

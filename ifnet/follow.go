@@ -345,7 +345,7 @@ func (t *Table) update(d device) {
 		next.Addrs, next.Groups, next.Slot, next.HasSlot, next.Owned, next.TC = old.Addrs, old.Groups, old.Slot, old.HasSlot, old.Owned, old.TC
 		next.XDPXmit, next.Role, next.Vlan = old.XDPXmit, old.Role, old.Vlan
 		next.clonedBy(old.Cloner)
-		next.LinkLosses = old.LinkLosses
+		next.LinkLosses, next.Monitor = old.LinkLosses, old.Monitor
 		if old.Running && (!next.Running || next.carrierDowns != old.carrierDowns) {
 			next.LinkLosses++
 		}
@@ -464,7 +464,8 @@ func (t *Table) flags(ifp *Ifnet) (flags uint32) {
 		}
 	}
 	set(ifp.Owned, bpf.IfnetOwned)
-	set(ifp.Up, bpf.IfnetUp)
+	set(ifp.Up && !ifp.Monitor, bpf.IfnetUp)
+	set(ifp.Monitor, bpf.IfnetMonitor)
 	set(ifp.Promisc, bpf.IfnetPromisc)
 	set(ifp.Loopback, bpf.IfnetLoopback)
 	set(ifp.PointToPoint, bpf.IfnetPointopoint)

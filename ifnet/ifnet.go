@@ -45,6 +45,7 @@ type Ifnet struct {
 	Broadcast    bool
 	Multicast    bool
 	NoARP        bool
+	Monitor      bool // what comes in is counted and dropped, nothing goes out
 	Promisc      bool
 
 	MTU         int    // bytes of IP packet
@@ -259,6 +260,21 @@ func (t *Table) setCloner(index int, cloner string) {
 			t.publish(Event{Kind: Link, If: &next})
 		}
 	}
+}
+
+// setMonitor switches IFF_MONITOR of an interface.
+func (t *Table) setMonitor(index int, on bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	old, ok := t.byIndex[index]
+	if !ok || old.Monitor == on {
+		return
+	}
+	next := *old
+	next.Monitor = on
+	t.byIndex[index] = &next
+	t.write(&next)
+	t.publish(Event{Kind: Link, If: &next})
 }
 
 // setUserGroups makes the groups that a user named those of an interface.

@@ -56,6 +56,7 @@ func NewIoctl(table *Table, path string, data func(slot uint32) (bpf.IfData, err
 			table.SetAlias(k.Device, k.Name)
 		}
 		table.setUserGroups(index, k.Groups)
+		table.setMonitor(index, k.Flags&api.IffMonitor != 0)
 		if k.Clone != nil {
 			table.setCloner(index, k.Clone.Cloner)
 			if k.Clone.Stack != 0 {

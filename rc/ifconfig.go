@@ -141,13 +141,40 @@ func (p *ifconfigParser) next() error {
 		return err
 	case "vlan", "vlandev", "vlanproto", "vlanpcp", "vnetid", "parent":
 		return p.vlan(word)
-	case "media", "mediaopt", "mode", "instance":
+	case "media":
+		arg, err := p.argument(word)
+		p.media().Subtype = arg
+		return err
+	case "mediaopt", "-mediaopt":
+		return p.mediaOption(word)
+	case "mode", "instance":
 		arg, err := p.argument(word)
 		p.warn("%s: %s %s has no effect: the link is as ethtool set it", p.ifp.Name, word, arg)
 		return err
 	default:
 		return p.address(word)
 	}
+	return nil
+}
+
+func (p *ifconfigParser) media() *ifapi.MediaRequest {
+	if p.ifp.Media == nil {
+		p.ifp.Media = &ifapi.MediaRequest{}
+	}
+	return p.ifp.Media
+}
+
+func (p *ifconfigParser) mediaOption(word string) error {
+	arg, err := p.argument(word)
+	if err != nil {
+		return err
+	}
+	full := arg == "full-duplex"
+	if !full && arg != "half-duplex" {
+		return fmt.Errorf("unknown Ethernet media option: %s", arg)
+	}
+	full = full == (word == "mediaopt")
+	p.media().Full = &full
 	return nil
 }
 

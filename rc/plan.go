@@ -50,9 +50,12 @@ type Plan struct {
 	// NoResolvconf keeps DHCP from writing resolv.conf.
 	NoResolvconf bool `json:"no_resolvconf,omitempty"`
 	// Mode is the build for physical interfaces: "auto", "xdp" or "tc".
-	Mode     string   `json:"mode,omitempty"`
-	Takeover bool     `json:"takeover,omitempty"`
-	Warnings []string `json:"warnings,omitempty"`
+	Mode     string `json:"mode,omitempty"`
+	Takeover bool   `json:"takeover,omitempty"`
+	// AskedMode and AskedTakeover are what the command line said beside the file.
+	AskedMode     string   `json:"asked_mode,omitempty"`
+	AskedTakeover bool     `json:"asked_takeover,omitempty"`
+	Warnings      []string `json:"warnings,omitempty"`
 }
 
 // Clone is an interface to be made.
@@ -96,17 +99,18 @@ type Interface struct {
 	Device   string   `json:"device,omitempty"` // Linux device, if the name is another
 	Position Position `json:"position"`
 	// NoAuto interfaces are configured only when they are named.
-	NoAuto      bool            `json:"noauto,omitempty"`
-	DHCP        DHCP            `json:"dhcp,omitempty"`
-	Addresses   []*Address      `json:"addresses,omitempty"`
-	AcceptRTAdv bool            `json:"accept_rtadv,omitempty"`
-	Down        bool            `json:"down,omitempty"`
-	MTU         int             `json:"mtu,omitempty"` // bytes, 0: as it is
-	Lladdr      string          `json:"lladdr,omitempty"`
-	Metric      int             `json:"metric,omitempty"`
-	Description string          `json:"description,omitempty"`
-	Groups      []string        `json:"groups,omitempty"`
-	Flags       map[string]bool `json:"flags,omitempty"` // "arp", "promisc" ...
+	NoAuto      bool                `json:"noauto,omitempty"`
+	DHCP        DHCP                `json:"dhcp,omitempty"`
+	Addresses   []*Address          `json:"addresses,omitempty"`
+	AcceptRTAdv bool                `json:"accept_rtadv,omitempty"`
+	Down        bool                `json:"down,omitempty"`
+	MTU         int                 `json:"mtu,omitempty"` // bytes, 0: as it is
+	Lladdr      string              `json:"lladdr,omitempty"`
+	Metric      int                 `json:"metric,omitempty"`
+	Description string              `json:"description,omitempty"`
+	Groups      []string            `json:"groups,omitempty"`
+	Flags       map[string]bool     `json:"flags,omitempty"` // "arp", "promisc" ...
+	Media       *ifapi.MediaRequest `json:"media,omitempty"`
 	// Wg is what a wg(4) shall be, whole. There are keys in it.
 	Wg   *ifapi.WgRequest `json:"wg,omitempty"`
 	vlan *Vlan

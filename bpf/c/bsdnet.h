@@ -153,7 +153,7 @@ enum ifnet_flags {
 	IFNET_OWNED = 1 << 0,	   /* input and output are bsdnet's */
 	IFNET_UP = 1 << 1,
 	IFNET_PROMISC = 1 << 2,	   /* someone on the host listens to all */
-	IFNET_MONITOR = 1 << 3,
+	IFNET_MONITOR = 1 << 3,	   /* all is dropped; not IFNET_UP, so that nothing is sent */
 	IFNET_LOOPBACK = 1 << 4,
 	IFNET_POINTOPOINT = 1 << 5,
 	IFNET_NOARP = 1 << 6,

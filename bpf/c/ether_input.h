@@ -129,10 +129,10 @@ STAGE(ether_input)
 	}
 	if (ifp->if_flags & IFNET_UPPER)
 		return pass_noproto(slot, REASON_UPPER);
-	if (!(ifp->if_flags & IFNET_UP))
-		return drop_input(slot, REASON_IF_DOWN);
 	if (ifp->if_flags & IFNET_MONITOR)
 		return drop_input(slot, REASON_IF_MONITOR);
+	if (!(ifp->if_flags & IFNET_UP))
+		return drop_input(slot, REASON_IF_DOWN);
 
 	m = mget();
 	if (!m)

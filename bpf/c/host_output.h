@@ -70,6 +70,8 @@ STAGE(if_output)
 	m = mget();
 	if (!ifp || !m || !(ifp->if_flags & IFNET_OWNED))
 		return pass(REASON_NOPROTO);
+	if (ifp->if_flags & IFNET_MONITOR)
+		return drop(REASON_IF_MONITOR);
 	mbuf_init(m, slot, PFIL_OUT);
 	m->flags = M_HOST;
 	if (ifp->if_flags & IFNET_RAWIP)

@@ -70,24 +70,30 @@ func rcOptionsOf(c *cli.Context) (rcOptions, error) {
 	if os.Geteuid() != 0 {
 		return rcOptions{}, errors.New("rc: must be root")
 	}
-	file := c.String("file")
-	if file == "" {
-		file = rcSource(c.Context)
+	o := rcOptions{file: c.String("file"), mode: c.String("mode"), takeover: c.Bool("takeover")}
+	if o.file == "" {
+		o = o.asBefore(c.Context)
 	}
-	return rcOptions{file: file, mode: c.String("mode"), takeover: c.Bool("takeover")}, nil
+	return o, nil
 }
 
-// rcSource is the file of the plan in force, or the usual one.
-func rcSource(ctx context.Context) string {
+// asBefore fills in what the plan in force was read with: its file, and what
+// the command line said beside it.
+func (o rcOptions) asBefore(ctx context.Context) rcOptions {
+	o.file = control.RcConf
 	client, err := control.Dial()
 	if err != nil {
-		return control.RcConf
+		return o
 	}
 	plan, err := control.Call[*rc.Plan](ctx, client, "rc/plan", control.None{})
 	if err != nil || plan == nil || plan.Source == "" {
-		return control.RcConf
+		return o
 	}
-	return plan.Source
+	o.file, o.takeover = plan.Source, o.takeover || plan.AskedTakeover
+	if o.mode == "" {
+		o.mode = plan.AskedMode
+	}
+	return o
 }
 
 func rcStart(c *cli.Context) error {
@@ -186,6 +192,7 @@ func readPlan(o rcOptions) (*rc.Plan, error) {
 	if o.mode != "" {
 		plan.Mode = o.mode
 	}
+	plan.AskedMode, plan.AskedTakeover = o.mode, o.takeover
 	plan.Takeover = plan.Takeover || o.takeover
 	plan.Warnings = append(plan.Warnings, readableKeys(plan)...)
 	for _, warning := range plan.Warnings {

@@ -60,6 +60,9 @@ type Backend interface {
 	DeleteGroup(ctx context.Context, r TextRequest) error
 	// SetCapabilities switches offloads (SIOCSIFCAP). EINVAL: not supported.
 	SetCapabilities(ctx context.Context, r CapabilitiesRequest) error
+	// SetMedia sets the medium (SIOCSIFMEDIA). EINVAL: no such subtype, or not
+	// of this device; EOPNOTSUPP: the device has none to be set.
+	SetMedia(ctx context.Context, r MediaRequest) error
 	// SetVlan attaches a vlan(4) to a parent, or with an empty parent detaches
 	// it (SIOCSETVLAN). ENOENT: no such parent; EPROTONOSUPPORT: the parent is
 	// not Ethernet or not bsdnet's; EBUSY: attached already; EEXIST: the parent
@@ -266,10 +269,20 @@ const (
 	LinkUp
 )
 
+// MediaAuto is Current of a device that negotiates.
+const MediaAuto = "Ethernet autoselect"
+
+// MediaRequest sets the medium of an Ethernet device.
+type MediaRequest struct {
+	Name    string `json:"name"`
+	Subtype string `json:"subtype,omitempty"` // "autoselect", "1000baseT" ...; "": as it is
+	Full    *bool  `json:"full,omitempty"`    // duplex; nil: full from a gigabit on, else half
+}
+
 // Media is what the device says of its medium.
 type Media struct {
 	Current string   `json:"current"`          // "Ethernet autoselect"
 	Active  string   `json:"active,omitempty"` // "1000baseT <full-duplex>"
 	Status  string   `json:"status"`           // "active", "no carrier"
-	All     []string `json:"all,omitempty"`
+	All     []string `json:"all,omitempty"`    // that the device has: "1000baseT mediaopt full-duplex"
 }

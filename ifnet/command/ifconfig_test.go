@@ -121,7 +121,16 @@ func (f *fake) SetDescription(_ context.Context, r api.TextRequest) error {
 func (f *fake) SetName(_ context.Context, r api.TextRequest) error   { return f.note("name", r) }
 func (f *fake) SetLladdr(_ context.Context, r api.TextRequest) error { return f.note("lladdr", r) }
 func (f *fake) AddGroup(_ context.Context, r api.TextRequest) error  { return f.note("group", r) }
-func (f *fake) SetVlan(_ context.Context, r api.VlanRequest) error   { return f.note("vlan", r) }
+func (f *fake) SetMedia(_ context.Context, r api.MediaRequest) error {
+	text := r.Subtype
+	if r.Full != nil {
+		text += fmt.Sprint(" full ", *r.Full)
+	}
+	f.note("media", text)
+	return nil
+}
+
+func (f *fake) SetVlan(_ context.Context, r api.VlanRequest) error { return f.note("vlan", r) }
 
 // calls are command lines, in groups of which each has a golden file.
 var calls = map[string][]string{
@@ -140,7 +149,7 @@ var calls = map[string][]string{
 		"em9", "em9 up", "-l -a", "-C em0", "-x", "-g", "em0 mtu", "em0 mtu x", "em0 10.0.0.256", "em0 10.0.0.1/33", "em0 netmask 255.0.255.0",
 		"em0 inet 10.0.0.1 netmask 255.0.255.0", "em0 inet6 10.0.0.1", "em0 group a1", "em0 group a234567890123456", "em0 ether 02:00",
 		"a2345678901234567 create", "vlan1 create vlan 70000 vlandev em0", "vlan1 create vlan x vlandev em0", "vlan1 create vlan 6",
-		"vlan5 vlanproto 802.1x", "em0 media autoselect", "em0 vlan 5 vlandev em0", "em0 broadcast 10.0.0.255",
+		"vlan5 vlanproto 802.1x", "em0 media coax", "em0 mediaopt loop", "em0 vlan 5 vlandev em0", "em0 broadcast 10.0.0.255",
 	},
 }
 

@@ -60,6 +60,9 @@ func init() {
 		"group":        {1, group("ioctl SIOCAIFGROUP", api.Backend.AddGroup)},
 		"-group":       {1, group("ioctl SIOCDIFGROUP", api.Backend.DeleteGroup)},
 		"vlan":         {1, setTag}, "vnetid": {1, setTag},
+		"media":     {1, setMedia},
+		"mediaopt":  {1, func(l *line, v string) error { return l.mediaOption(v, true) }},
+		"-mediaopt": {1, func(l *line, v string) error { return l.mediaOption(v, false) }},
 		"vlandev":   {1, func(l *line, v string) error { l.vlan.parent = v; return nil }},
 		"parent":    {1, func(l *line, v string) error { l.vlan.parent = v; return nil }},
 		"-vlandev":  {0, detach},
@@ -105,7 +108,7 @@ func init() {
 		parameters[word] = parameter{0, setCapability(c, 0)}
 		parameters["-"+word] = parameter{0, setCapability(0, c)}
 	}
-	for _, word := range []string{"media", "mediaopt", "-mediaopt", "mode", "fib", "vnet", "-vnet", "rdomain", "tsolen"} {
+	for _, word := range []string{"mode", "fib", "vnet", "-vnet", "rdomain", "tsolen"} {
 		parameters[word] = parameter{1, func(*line, string) error { return fmt.Errorf("'%s' is not supported", word) }}
 	}
 }

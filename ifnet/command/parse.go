@@ -23,6 +23,7 @@ type line struct {
 	renamed string // new name, if there is one
 	vlan    vlanWords
 	wg      api.WgWords
+	media   *api.MediaRequest
 	steps   []step
 	family  family
 	address *address
@@ -111,6 +112,7 @@ func (e *Env) parse(name string, words []string) (*line, error) {
 	if err := l.finish(); err != nil {
 		return nil, err
 	}
+	l.finishMedia()
 	return l, l.finishWg()
 }
 

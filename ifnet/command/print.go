@@ -94,6 +94,12 @@ func (e *Env) print(i api.Interface, f family, o options) {
 			p(" (%s)", m.Active)
 		}
 		p("\n\tstatus: %s\n", m.Status)
+		if o.media && len(m.All) > 0 {
+			p("\tsupported media:\n")
+			for _, media := range m.All {
+				p("\t\tmedia %s\n", media)
+			}
+		}
 	}
 	if i.Nd6 != 0 {
 		p("\tnd6 options=%s\n", i.Nd6)

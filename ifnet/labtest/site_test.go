@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bsdnet/bsdnet/ifnet/api"
 	"github.com/bsdnet/bsdnet/internal/lab"
 )
 
@@ -121,9 +122,20 @@ func (s *site) ping(host *lab.Host, args ...string) {
 // capture shows what tcpdump decodes on a device while f runs.
 func (s *site) capture(host *lab.Host, device, filter string, f func()) string {
 	s.t.Helper()
+	return s.tcpdump(host, device, "-Q out "+filter, f)
+}
+
+// captureBoth is capture of what comes in, too.
+func (s *site) captureBoth(host *lab.Host, device, filter string, f func()) string {
+	s.t.Helper()
+	return s.tcpdump(host, device, filter, f)
+}
+
+func (s *site) tcpdump(host *lab.Host, device, words string, f func()) string {
+	s.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	cmd := host.Command(ctx, "tcpdump", append([]string{"-i", device, "-e", "-n", "-l", "-Q", "out", "--immediate-mode"}, strings.Fields(filter)...)...)
+	cmd := host.Command(ctx, "tcpdump", append([]string{"-i", device, "-e", "-n", "-l", "--immediate-mode"}, strings.Fields(words)...)...)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	if err := cmd.Start(); err != nil {
@@ -153,6 +165,16 @@ func (s *site) tcp(from, to *lab.Host, address string) {
 		_ = server.Process.Kill()
 	}
 	_ = server.Wait()
+}
+
+// interfaceOf is all that the daemon tells of an interface of the router.
+func (s *site) interfaceOf(name string) api.Interface {
+	s.t.Helper()
+	var list []api.Interface
+	if err := json.Unmarshal([]byte(s.must(s.Router, "ifconfig", "--json", name)), &list); err != nil || len(list) != 1 {
+		s.t.Fatalf("ifconfig --json %s: %v", name, err)
+	}
+	return list[0]
 }
 
 // kill ends the daemon of a host as a crash would.

@@ -6,7 +6,9 @@ import (
 	"maps"
 	"net"
 	"net/netip"
+	"reflect"
 	"slices"
+	"strings"
 
 	"github.com/bsdnet/bsdnet/errno"
 	ifapi "github.com/bsdnet/bsdnet/ifnet/api"
@@ -167,6 +169,11 @@ func (n *Netif) settings(ctx context.Context, ifp *rc.Interface, is *ifapi.Inter
 	do("description", ifp.Description != is.Description && (ifp.Description != "" || was != nil && was.Description != ""), func() error {
 		return b.SetDescription(ctx, ifapi.TextRequest{Name: ifp.Name, Value: ifp.Description})
 	})
+	do("media", mediaDiffers(ifp.Media, is.Media, was), func() error {
+		r := *ifp.Media
+		r.Name = ifp.Name
+		return b.SetMedia(ctx, r)
+	})
 	for _, group := range ifp.Groups {
 		do("group "+group, !slices.Contains(is.Groups, group), func() error {
 			return b.AddGroup(ctx, ifapi.TextRequest{Name: ifp.Name, Value: group})
@@ -190,6 +197,24 @@ func (n *Netif) settings(ctx context.Context, ifp *rc.Interface, is *ifapi.Inter
 			return b.SetFlags(ctx, request)
 		})
 	}
+}
+
+// mediaDiffers reports whether a medium is to be set, which ends the link for a
+// moment. What negotiates and comes to the same is left alone.
+func mediaDiffers(want *ifapi.MediaRequest, is *ifapi.Media, was *rc.Interface) bool {
+	if want == nil || was != nil && reflect.DeepEqual(was.Media, want) {
+		return false
+	}
+	if is == nil || want.Subtype == "" || want.Subtype == "autoselect" {
+		return is == nil || is.Current != ifapi.MediaAuto || want.Subtype == ""
+	}
+	half := want.Full != nil && !*want.Full
+	for _, text := range []string{strings.TrimPrefix(is.Current, "Ethernet "), is.Active} {
+		if strings.HasPrefix(text, want.Subtype+" ") && strings.Contains(text, "half") == half {
+			return false
+		}
+	}
+	return true
 }
 
 // withdrawn are flags with those of before that are not said any more, which

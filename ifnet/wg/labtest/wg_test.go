@@ -344,6 +344,11 @@ func TestWords(t *testing.T) {
 	if n := len(s.tunnelOf("wg0").Peers); n != 1 {
 		t.Errorf("%d peers, want 1", n)
 	}
+	s.must(s.Router, "commit", "--confirm", "60", "--", "ifconfig", "wg0", "destroy")
+	s.must(s.Router, "rollback")
+	if now := s.tunnelOf("wg0"); now.Port != 51820 || now.PublicKey.String() != s.near.public || len(now.Peers) != 1 || len(now.Peers[0].AllowedIPs) != 0 {
+		t.Errorf("taken back: %+v", now)
+	}
 	s.ifconfig(s.Router, "wg0 -wgpeerall")
 	if n := len(s.tunnelOf("wg0").Peers); n != 0 {
 		t.Errorf("%d peers, want none", n)
@@ -367,13 +372,13 @@ func (s *site) listening(port int) (conn *net.UDPConn, err error) {
 func TestRc(t *testing.T) {
 	s := newSite(t, "tc")
 	s.peer()
-	head := "ifconfig_em0=\"inet 192.0.2.1/24\"\nifconfig_em0_ipv6=\"inet6 2001:db8::1/64\"\nifconfig_em1=\"inet 198.51.100.1/24\"\nbsdnet_mode=\"tc\"\n"
+	head := "ifconfig_em0=\"inet 192.0.2.1/24\"\nifconfig_em0_ipv6=\"inet6 2001:db8::1/64\"\nifconfig_em1=\"inet 198.51.100.1/24\"\n"
 	tunnel := func(more string) string {
 		return fmt.Sprintf("%scloned_interfaces=\"wg0\"\ncreate_args_wg0=\"wgkey %s wgport 51820\"\nifconfig_wg0=\"10.7.0.1/24 wgpeer %s wgaip 10.7.0.2/32 %s\"\n",
 			head, s.near.private, s.far.public, more)
 	}
 	file := s.file("rc.conf", tunnel("wgendpoint 192.0.2.2 51829"))
-	out := s.must(s.Router, "rc", "start", "-f", file)
+	out := s.must(s.Router, "rc", "start", "-f", file, "--mode", "tc", "--takeover")
 	if !strings.Contains(out, "wg0: created\n") || !strings.Contains(out, "wg0: WireGuard: key, port 51820, peer "+s.far.public+"\n") || strings.Contains(out, s.near.private) {
 		t.Errorf("rc start:\n%s", out)
 	}
@@ -389,8 +394,12 @@ func TestRc(t *testing.T) {
 	if now := s.tunnelOf("wg0"); now.PID != engine || now.Peers[0].Keepalive != 7 || now.Peers[0].LastHandshake == 0 {
 		t.Errorf("after a reload: %+v", now)
 	}
+	plan, err := os.ReadFile(filepath.Join("/run/bsdnet", s.Router.Name, "rc.json"))
+	if err != nil || !strings.Contains(string(plan), `"mode": "tc"`) || !strings.Contains(string(plan), `"takeover": true`) {
+		t.Errorf("rc reload forgets what the start was told: %v\n%s", err, plan)
+	}
 	s.must(s.Router, "unload")
-	s.must(s.Router, "load", "-f", file)
+	s.must(s.Router, "load", "-f", file, "--mode", "tc")
 	s.answers(s.Router, "10.7.0.2")
 	s.file("rc.conf", head)
 	if out, want := s.must(s.Router, "rc", "reload"), "wg0: no 10.7.0.1/24\nwg0: destroyed\n"; out != want {
