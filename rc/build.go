@@ -221,7 +221,7 @@ func (b *builder) clone(pos Position, name string, vlan *Vlan) {
 		if len(scratch.Addresses) > 0 {
 			b.fail(at(v), "%s: addresses belong to ifconfig_%s", v.Name, variable(name))
 		}
-		c.Vlan, c.wg = scratch.vlan, scratch.wg
+		c.Vlan, c.wg, c.tunnel = scratch.vlan, scratch.wg, scratch.Tunnel
 	}
 }
 

@@ -42,7 +42,7 @@ func BuildHostname(dir string, settings []rcconf.Setting, host Host) (*Plan, err
 }
 
 // cloners are the drivers whose interfaces are made by naming them.
-var cloners = []string{"vlan", "tun", "tap", "lo", "epair", "wg"}
+var cloners = []string{"vlan", "tun", "tap", "lo", "epair", "wg", "gif", "gre"}
 
 func (b *builder) hostnameIf(file, name, text string) {
 	top := Position{file, 1}

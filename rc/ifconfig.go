@@ -97,6 +97,9 @@ func (p *ifconfigParser) next() error {
 		p.words = p.words[n:]
 		return p.ifp.wg.Set(word, arguments)
 	}
+	if slices.Contains(tunnelWords, plain) {
+		return p.tunnel(word)
+	}
 	switch word {
 	case "inet", "inet6":
 		p.family, p.addr = word, nil

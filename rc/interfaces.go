@@ -22,6 +22,10 @@ func (b *builder) interfaces() {
 		}
 		if c, ok := b.plan.clone(name); ok {
 			ifp.wg = c.wg
+			if c.tunnel != nil {
+				tunnel := *c.tunnel
+				ifp.Tunnel = &tunnel
+			}
 		}
 		part := b.part(name)
 		set := b.first(ifp, part)
@@ -32,6 +36,7 @@ func (b *builder) interfaces() {
 		}
 		b.duplicates(ifp)
 		b.stack(ifp)
+		b.checkTunnel(ifp)
 		if c, ok := b.plan.clone(name); ok && !set {
 			ifp.Position, set = c.Position, true
 		}

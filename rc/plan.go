@@ -64,6 +64,7 @@ type Clone struct {
 	Vlan     *Vlan    `json:"vlan,omitempty"`
 	Position Position `json:"position"`
 	wg       ifapi.WgWords
+	tunnel   *ifapi.TunnelRequest
 }
 
 // CreateName is what ifconfig(8) is told to create; it differs for a pair.
@@ -112,9 +113,11 @@ type Interface struct {
 	Flags       map[string]bool     `json:"flags,omitempty"` // "arp", "promisc" ...
 	Media       *ifapi.MediaRequest `json:"media,omitempty"`
 	// Wg is what a wg(4) shall be, whole. There are keys in it.
-	Wg   *ifapi.WgRequest `json:"wg,omitempty"`
-	vlan *Vlan
-	wg   ifapi.WgWords
+	Wg *ifapi.WgRequest `json:"wg,omitempty"`
+	// Tunnel is what a gif(4) or gre(4) shall be, whole.
+	Tunnel *ifapi.TunnelRequest `json:"tunnel,omitempty"`
+	vlan   *Vlan
+	wg     ifapi.WgWords
 }
 
 // Address is one address of an interface.

@@ -131,6 +131,7 @@ func (n *Netif) configure(ctx context.Context, ifp *rc.Interface, old *rc.Plan, 
 	}
 	n.configured[ifp.Name] = have.Index
 	n.wg(ctx, ifp, is, was, report)
+	n.tunnel(ctx, ifp, is, was, report)
 	n.settings(ctx, ifp, is, was, report)
 	n.rtadv(ctx, ifp, is, report)
 	n.addresses(ctx, ifp, is, was, report)
