@@ -168,7 +168,7 @@ func (i *Ioctl) SetCapabilities(_ context.Context, r api.CapabilitiesRequest) er
 			return errno.EINVAL
 		}
 	}
-	if r.Set != 0 || r.Clear != 0 {
+	if r.Set != 0 { // what is not there is off already
 		return errno.EINVAL
 	}
 	return nil

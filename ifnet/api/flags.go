@@ -51,10 +51,16 @@ const (
 	IfcapVlanMTU      Capabilities = 0x8
 	IfcapVlanHwtag    Capabilities = 0x10
 	IfcapJumboMTU     Capabilities = 0x20
+	IfcapPolling      Capabilities = 0x40
 	IfcapVlanHwcsum   Capabilities = 0x80
 	IfcapTSO4         Capabilities = 0x100
 	IfcapTSO6         Capabilities = 0x200
 	IfcapLRO          Capabilities = 0x400
+	IfcapWolUcast     Capabilities = 0x800
+	IfcapWolMcast     Capabilities = 0x1000
+	IfcapWolMagic     Capabilities = 0x2000
+	IfcapTOE4         Capabilities = 0x4000
+	IfcapTOE6         Capabilities = 0x8000
 	IfcapVlanHwfilter Capabilities = 0x10000
 	IfcapVlanHwtso    Capabilities = 0x40000
 	IfcapLinkstate    Capabilities = 0x80000

@@ -103,6 +103,10 @@ func init() {
 	for word, c := range map[string]api.Capabilities{
 		"rxcsum": api.IfcapRxcsum, "txcsum": api.IfcapTxcsum, "rxcsum6": api.IfcapRxcsumIPv6, "txcsum6": api.IfcapTxcsumIPv6,
 		"tso": api.IfcapTSO4 | api.IfcapTSO6, "tso4": api.IfcapTSO4, "tso6": api.IfcapTSO6, "lro": api.IfcapLRO,
+		// No device here has these, which is for the request to say.
+		"polling": api.IfcapPolling, "vlanhwcsum": api.IfcapVlanHwcsum, "vlanhwfilter": api.IfcapVlanHwfilter, "vlanhwtso": api.IfcapVlanHwtso,
+		"wol": api.IfcapWolUcast | api.IfcapWolMcast | api.IfcapWolMagic, "wol_ucast": api.IfcapWolUcast, "wol_mcast": api.IfcapWolMcast,
+		"wol_magic": api.IfcapWolMagic, "toe": api.IfcapTOE4 | api.IfcapTOE6, "toe4": api.IfcapTOE4, "toe6": api.IfcapTOE6,
 		"vlanhwtag": api.IfcapVlanHwtag, "vlanmtu": api.IfcapVlanMTU,
 	} {
 		parameters[word] = parameter{0, setCapability(c, 0)}

@@ -92,4 +92,6 @@ func TestMedia(t *testing.T) {
 	s.refused(s.Router, "SIOCSIFMEDIA (media): Operation not supported", "em0 media 1000baseT")
 	s.refused(s.Router, "SIOCSIFMEDIA (media): Operation not supported", "lo0 media 1000baseT")
 	want("Ethernet 1000baseT <full-duplex>")
+	s.refused(s.Router, "ioctl (SIOCSIFCAP): Invalid argument", "em0 wol")
+	s.ifconfig(s.Router, "em0 -wol -polling")
 }
