@@ -58,6 +58,7 @@ inline_always bool pf_scrub_ip(ctx_t *ctx, struct mbuf *m, const struct pf_actio
 	if ((act->flags & PFA_RANDOMID) && !(ip->frag_off & ~bpf_htons(IP_DF))) {
 		diff += (__u16)~ip->id;
 		ip->id = bpf_get_prandom_u32();
+		ip->id |= !ip->id; /* never 0, as ip_randomid */
 		diff += ip->id;
 	}
 	if (diff)
