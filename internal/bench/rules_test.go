@@ -212,7 +212,7 @@ func TestBenchReload(t *testing.T) {
 	lost := max(0, int64(n)-int64(after-before)) // neighbours' frames are counted, too
 	fmt.Printf("bench reload of %d rules: %.0f ms (median of %d; goal 150), %d packets sent, %d lost\n", len(filters), median(times), len(times), n, lost)
 	if lost > 0 {
-		t.Errorf("%d of %d packets lost", lost, n)
+		t.Errorf("%d of %d packets lost; the router says\n%s", lost, n, s.line.Router.MustRun(t, bsdnet, "netstat", "-s"))
 	}
 	if median(times) > 150 {
 		t.Errorf("reload takes %.0f ms", median(times))
