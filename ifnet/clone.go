@@ -319,39 +319,34 @@ func either(first, second error) error {
 
 // SetVlan implements api.Backend.
 func (i *Ioctl) SetVlan(_ context.Context, r api.VlanRequest) error {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	ifp, err := i.find(r.Name)
-	if err != nil {
-		return err
-	}
-	c, ok := i.clonerOf(ifp).(interface {
-		SetVlan(clone *Clone, vlan api.Vlan) error
+	return setClone(i, r.Name, func(c interface{ SetVlan(*Clone, api.Vlan) error }, clone *Clone) error {
+		return c.SetVlan(clone, r.Vlan)
 	})
-	if !ok {
-		return errno.EINVAL
-	}
-	if err := c.SetVlan(i.state.kept[ifp.Index].Clone, r.Vlan); err != nil {
-		return err
-	}
-	return i.state.write()
 }
 
 // SetTunnel implements api.Backend.
 func (i *Ioctl) SetTunnel(_ context.Context, r api.TunnelRequest) error {
+	return setClone(i, r.Name, func(c interface {
+		SetTunnel(*Clone, api.TunnelRequest) error
+	}, clone *Clone) error {
+		return c.SetTunnel(clone, r)
+	})
+}
+
+// setClone changes a clone by its cloner and keeps what it is from then on;
+// EINVAL: the interface is of no cloner that can do that.
+func setClone[C any](i *Ioctl, name string, set func(cloner C, clone *Clone) error) error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	ifp, err := i.find(r.Name)
+	ifp, err := i.find(name)
 	if err != nil {
 		return err
 	}
-	c, ok := i.clonerOf(ifp).(interface {
-		SetTunnel(clone *Clone, r api.TunnelRequest) error
-	})
+	c, ok := any(i.clonerOf(ifp)).(C)
 	if !ok {
 		return errno.EINVAL
 	}
-	if err := c.SetTunnel(i.state.kept[ifp.Index].Clone, r); err != nil {
+	if err := set(c, i.state.kept[ifp.Index].Clone); err != nil {
 		return err
 	}
 	return i.state.write()

@@ -166,28 +166,40 @@ func samePrefixes(a, b []netip.Prefix) bool {
 // lookupInterval is the time between attempts to look up an endpoint.
 const lookupInterval = 5 * time.Second
 
+// lookups are those tried for a plan: endpoints that were set, which may move
+// since, and why others were not. Keys are interfaces with their peers.
+type lookups struct {
+	plan   *rc.Plan
+	set    map[string]bool
+	failed map[string]string
+}
+
 // followEndpoints looks up endpoints that a plan gives by name, until ctx ends.
 func (n *Netif) followEndpoints(ctx context.Context) {
 	ticker := time.NewTicker(lookupInterval)
 	defer ticker.Stop()
+	tried := lookups{}
 	for {
 		n.mu.Lock()
 		plan := n.state.Plan
 		if plan == nil {
 			clear(n.lookups)
 		}
-		var todo []*rc.Interface
+		var unresolved []*rc.Interface
 		for name := range n.lookups {
 			if ifp, ok := plan.Interface(name); ok {
-				todo = append(todo, ifp)
+				unresolved = append(unresolved, ifp)
 			}
 		}
 		n.mu.Unlock()
-		for _, ifp := range todo {
-			n.lookUp(ctx, plan, ifp)
+		if tried.plan != plan || len(unresolved) == 0 {
+			tried = lookups{plan: plan, set: make(map[string]bool), failed: make(map[string]string)}
+		}
+		for _, ifp := range unresolved {
+			n.lookUp(ctx, ifp, &tried)
 		}
 		wait := ticker.C
-		if len(todo) == 0 { // a plan may come
+		if len(unresolved) == 0 { // another plan may have names
 			wait = time.After(time.Second)
 		}
 		select {
@@ -198,30 +210,47 @@ func (n *Netif) followEndpoints(ctx context.Context) {
 	}
 }
 
-// lookUp looks up the endpoints of an interface and sets them.
-func (n *Netif) lookUp(ctx context.Context, plan *rc.Plan, ifp *rc.Interface) {
-	r := ifapi.WgRequest{Name: ifp.Name}
+// lookUp looks up the endpoints of an interface that are not set yet, and sets
+// those that have an answer. Each failure is logged once.
+func (n *Netif) lookUp(ctx context.Context, ifp *rc.Interface, tried *lookups) {
+	whole := true
 	for _, p := range wanted(ifp).Peers {
-		if p.EndpointHost == "" {
+		about := ifp.Name + " " + p.PublicKey.String()
+		if p.EndpointHost == "" || tried.set[about] {
 			continue
 		}
 		endpoint, err := resolve(ctx, p.EndpointHost, p.EndpointService)
-		if err != nil {
-			return // it is tried again
+		if err == nil {
+			err = n.setEndpoint(ctx, tried.plan, ifp.Name, ifapi.WgPeerRequest{PublicKey: p.PublicKey, Endpoint: endpoint})
 		}
-		r.Peers = append(r.Peers, ifapi.WgPeerRequest{PublicKey: p.PublicKey, Endpoint: endpoint})
+		if tried.set[about] = err == nil; err == nil {
+			continue
+		}
+		whole = false
+		if text := err.Error(); tried.failed[about] != text {
+			tried.failed[about] = text
+			n.config.Log.Warn("rc: endpoint not set, tried again", "interface", ifp.Name, "host", p.EndpointHost, "err", err)
+		}
+	}
+	if !whole {
+		return
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if n.state.Plan == tried.plan {
+		delete(n.lookups, ifp.Name)
+		n.config.Log.Info("rc: endpoints looked up", "interface", ifp.Name)
+	}
+}
+
+// setEndpoint sets one endpoint, if the plan is still in force.
+func (n *Netif) setEndpoint(ctx context.Context, plan *rc.Plan, name string, p ifapi.WgPeerRequest) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	if n.state.Plan != plan {
-		return
+		return nil
 	}
-	delete(n.lookups, ifp.Name)
-	if err := n.config.Ifnet.SetWg(ctx, r); err != nil {
-		n.config.Log.Warn("rc: endpoints", "interface", ifp.Name, "err", err)
-		return
-	}
-	n.config.Log.Info("rc: endpoints looked up", "interface", ifp.Name)
+	return n.config.Ifnet.SetWg(ctx, ifapi.WgRequest{Name: name, Peers: []ifapi.WgPeerRequest{p}})
 }
 
 func resolve(ctx context.Context, host, service string) (netip.AddrPort, error) {

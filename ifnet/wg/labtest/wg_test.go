@@ -405,7 +405,7 @@ func TestRc(t *testing.T) {
 	if out, want := s.must(s.Router, "rc", "reload"), "wg0: no 10.7.0.1/24\nwg0: destroyed\n"; out != want {
 		t.Errorf("rc reload: %q, want %q", out, want)
 	}
-	s.file("rc.conf", tunnel("wgendpoint localhost 51829"))
+	s.file("rc.conf", tunnel("wgendpoint localhost 51829 wgpeer CQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQk= wgaip 10.7.0.9/32 wgendpoint nowhere.invalid 51829"))
 	if err := os.Chmod(file, 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -413,5 +413,13 @@ func TestRc(t *testing.T) {
 	if status != 0 || !strings.Contains(warning, "chmod 600") {
 		t.Errorf("a file that everybody may read: status %d, %q", status, warning)
 	}
-	s.eventually("the endpoint is looked up", func() bool { return s.tunnelOf("wg0").Peers[0].Endpoint.Port() == 51829 })
+	// A name without an answer keeps no other from being looked up.
+	s.eventually("the endpoint is looked up", func() bool {
+		for _, p := range s.tunnelOf("wg0").Peers {
+			if p.PublicKey.String() == s.far.public {
+				return p.Endpoint.Port() == 51829
+			}
+		}
+		return false
+	})
 }
